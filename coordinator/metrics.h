@@ -1,0 +1,52 @@
+/* Every figure that a table shows, from predictions: the one implementation of `score`, `report` and
+ * `train`. Definitions with their source stand at each member. Threads: any.
+ * Read first: cf_metrics, cf_metrics_compute. */
+#ifndef CF_COORDINATOR_METRICS_H
+#define CF_COORDINATOR_METRICS_H
+
+#include <stdint.h>
+
+#include "kernels/base/buf.h"
+#include "kernels/base/err.h"
+#include "proto/csv.h"
+#include "proto/scheme.h"
+
+/* One class of one set of predictions. A ratio whose denominator is zero is 0 (scikit-learn's
+ * zero_division=0) and counts in means over folds. */
+typedef struct cf_class_metrics {
+    int64_t support;   /* images with this label */
+    int64_t predicted; /* images predicted as this class */
+    double precision_strict, recall_strict, f1_strict;
+    double precision_tolerant, recall_tolerant, f1_tolerant; /* pairs of the scheme count as right */
+} cf_class_metrics;
+
+/* One fold, or all folds pooled. */
+typedef struct cf_fold_metrics {
+    int fold; /* -1: pooled */
+    int64_t n;
+    double accuracy, accuracy_tolerant;
+    double balanced_accuracy, balanced_accuracy_tolerant; /* mean recall over classes with support */
+    double macro_f1, macro_f1_tolerant;                   /* mean F1 over classes with support or predictions */
+    double weighted_f1;
+    double nll, ece;       /* mean -ln p(label) with p clipped to 1e-12; 15 equal-width bins */
+    double *question_auc;  /* owned, [n_questions] ROC AUC by ranks, ties halved; NaN when one-sided */
+    cf_class_metrics *classes; /* owned, [n_classes] */
+    int64_t *confusion;        /* owned, [n_classes][n_classes]: truth row, predicted column */
+} cf_fold_metrics;
+
+typedef struct cf_metrics {
+    int n_classes, n_folds;
+    cf_fold_metrics *folds; /* owned, [n_folds], in order of fold number */
+    cf_fold_metrics pooled;
+} cf_metrics;
+
+CF_CHECKED cf_err cf_metrics_compute(const cf_scheme *s, const cf_predictions *p, cf_metrics *m);
+void cf_metrics_fini(cf_metrics *m);
+/* Mean and sample SD (n-1; 0 for one fold) over folds of a double member at `offset` of
+ * cf_fold_metrics, or of cf_class_metrics of class k. */
+void cf_metrics_mean_sd(const cf_metrics *m, size_t offset, double *mean, double *sd);
+void cf_metrics_class_mean_sd(const cf_metrics *m, int k, size_t offset, double *mean, double *sd);
+/* metrics.json. Keys are documented in the README. */
+CF_CHECKED cf_err cf_metrics_write_json(const cf_scheme *s, const cf_metrics *m, cf_buf *out);
+
+#endif

@@ -1,0 +1,117 @@
+/* The table that a device fills in, and what stands on both sides of it.
+ *
+ * A backend owns memory and compiles a finished graph for one micro-batch size; a program runs it.
+ * The flat buffers (weights, state, sums, moments) live in the backend's memory; the host reaches
+ * them through copy_in and copy_out only. Threads: one caller for each backend object.
+ * Read first: cf_backend_ops. */
+#ifndef CF_KERNELS_BACKEND_H
+#define CF_KERNELS_BACKEND_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "kernels/base/err.h"
+#include "kernels/graph/graph.h"
+
+/* Fixed-point scales of `reduce: exact`: value * 2^bits, rounded to nearest even, summed as int64.
+ * A gradient below 2^-41 rounds to zero; one above CF_EXACT_GRAD_LIMIT is a numeric error. */
+enum { CF_EXACT_GRAD_BITS = 40, CF_EXACT_STATE_BITS = 32 };
+#define CF_EXACT_GRAD_LIMIT 8192.0f     /* 1024 micro-batches still fit 63 bits */
+#define CF_EXACT_STATE_LIMIT 2097152.0f /* batch means and variances */
+
+/* The sum of a step over micro-batches, one flat buffer, [cf_sums_count()] elements in this order:
+ * gradients [n_weights]; batch-norm moments [n_state] (the batch mean at MEAN's offset, the unbiased
+ * batch variance at VAR's); loss [1]; correct [1], the share of the micro-batch's images whose highest
+ * class is the label. */
+static inline int64_t cf_sums_count(const cf_graph *g) { return g->n_weights + g->n_state + 2; }
+
+typedef enum cf_reduce { CF_REDUCE_EXACT, CF_REDUCE_FAST } cf_reduce;
+
+typedef struct cf_compile_options {
+    cf_mode mode;
+    cf_dtype dtype;       /* of activations; weights' masters and sums are fp32 or int64 */
+    cf_reduce reduce;     /* element type of sums: int64_t or float */
+    bool deterministic;
+} cf_compile_options;
+
+/* One micro-batch, in host memory. */
+typedef struct cf_batch {
+    const float *images; /* [N,H,W,3], normalised; borrowed */
+    const int *labels;   /* [N], class index; NULL in inference */
+} cf_batch;
+
+typedef enum cf_optimizer { CF_OPT_SGD, CF_OPT_ADAM, CF_OPT_ADAMW } cf_optimizer;
+
+/* One fused pass over the flat buffers. All pointers in backend memory. */
+typedef struct cf_update {
+    cf_optimizer kind;
+    int64_t n_weights, n_state;
+    float *weights;    /* [n_weights] fp32 masters, updated */
+    float *state;      /* [n_state] running moments, updated */
+    float *moment1;    /* [n_weights] momentum or first moment, updated */
+    float *moment2;    /* [n_weights] second moment (Adam, AdamW), updated; NULL for SGD */
+    float *ema;        /* [n_weights] averaged weights, updated; NULL: none */
+    const void *sums;  /* the step's sum, int64_t or float, [cf_sums_count] */
+    cf_reduce reduce;
+    int n_micro;       /* micro-batches in the sum: gradients are divided by it */
+    const uint8_t *decay;          /* [n_weights] 1 where weight decay applies */
+    const float *state_momentum;   /* [n_state] running momentum of each element (Keras' sense) */
+    float learning_rate, weight_decay;
+    float beta1, beta2, epsilon;   /* beta1 is SGD's momentum */
+    bool nesterov;
+    float clip_norm;               /* 0: none; else gradients are scaled to this global L2 norm */
+    float ema_decay;
+    int64_t step;                  /* 1 for the first update: Adam's bias correction */
+} cf_update;
+
+typedef struct cf_backend cf_backend;
+typedef struct cf_program cf_program;
+
+typedef struct cf_backend_ops {
+    const char *name; /* "cpu", "cuda" */
+    /* device: ordinal or -1 for the default; n_threads: host threads for compute (0: all). */
+    cf_err (*open)(int device, int n_threads, cf_backend **out);
+    void (*close)(cf_backend *b); /* accepts NULL */
+    /* One line about the device and its library, for logs and benchmarks. */
+    void (*describe)(const cf_backend *b, char *text, size_t n);
+
+    cf_err (*alloc)(cf_backend *b, size_t bytes, void **out); /* zeroed */
+    void (*free)(cf_backend *b, void *p);
+    cf_err (*copy_in)(cf_backend *b, void *dst, const void *host_src, size_t bytes);
+    cf_err (*copy_out)(cf_backend *b, void *host_dst, const void *src, size_t bytes);
+    cf_err (*zero)(cf_backend *b, void *dst, size_t bytes);
+
+    /* False, with the reason in `why`, for a node this backend cannot run. */
+    bool (*supports)(const cf_backend *b, const cf_node *node, const cf_compile_options *o, char *why,
+                     size_t n_why);
+    /* Everything is allocated here; nothing on the step path. Graph and plan are borrowed and must
+     * outlive the program. Fails with CF_E_DEVICE naming the first node not supported. */
+    cf_err (*compile)(cf_backend *b, const cf_graph *g, const cf_memory_plan *plan,
+                      const cf_compile_options *o, cf_program **out);
+    void (*release)(cf_program *p); /* accepts NULL */
+    size_t (*program_bytes)(const cf_program *p); /* arena, packed weights and scratch */
+
+    /* Makes the weights current: converts and packs them for the kernels. weights [n_weights],
+     * state [n_state], backend memory, not kept. To be called after every update. */
+    cf_err (*set_weights)(cf_program *p, const float *weights, const float *state);
+    /* Forward, loss and backward of one micro-batch, added to `sums` (backend memory). Errors:
+     * CF_E_NUMERIC naming the first tensor with a NaN, an infinity or a value over the limit. */
+    cf_err (*train)(cf_program *p, const cf_batch *batch, void *sums);
+    /* Forward with running moments. logits: host, [N, n_outputs]. */
+    cf_err (*infer)(cf_program *p, const cf_batch *batch, float *logits);
+    cf_err (*update)(cf_backend *b, const cf_update *u);
+    /* For tests and Grad-CAM: copies a node's Z (or, in training, the gradient its first consumer
+     * gave it) after the last run, as fp32 NHWC. CF_E_USAGE where the plan has reused the memory. */
+    cf_err (*peek)(cf_program *p, int node, cf_slot slot, float *host);
+    /* Waits for everything issued; reports asynchronous errors. */
+    cf_err (*sync)(cf_backend *b);
+} cf_backend_ops;
+
+/* The registry (kernels/registry.c): the only place that knows which backends were built.
+ * name: "auto", "cpu", "cuda". CF_E_DEVICE with the reason when it is not there. */
+CF_CHECKED cf_err cf_backend_find(const char *name, const cf_backend_ops **out);
+/* Devices of a backend on this host: 1 for the CPU. */
+int cf_backend_device_count(const cf_backend_ops *ops);
+
+#endif

@@ -1,0 +1,57 @@
+/* The cells file: all images of a data set in one file that is read by mmap.
+ *
+ * Layout: 8-byte magic "CYTOCELL", u32 version, u32 header bytes, u64 data offset (little endian),
+ * protobuf header (cells.proto: columns as packed arrays), padding to 4 KiB, pixel data. Images are
+ * decoded RGB, 8 bits, height x width x 3, all of one size. Threads: an open file is read-only and may
+ * be read by any thread. Read first: cf_cells. */
+#ifndef CF_PROTO_CELLS_H
+#define CF_PROTO_CELLS_H
+
+#include <stdint.h>
+
+#include "kernels/base/err.h"
+#include "kernels/base/file.h"
+#include "proto/scheme.h"
+
+#define CF_CELLS_VERSION 1u
+
+typedef struct cf_cells {
+    int64_t n;             /* images */
+    int height, width;     /* of every image, px */
+    double um_per_px;      /* 0: not known */
+    char **ids;            /* owned, [n]: unique, "BLA/BLA_00001.jpg" */
+    int32_t *labels;       /* owned, [n]: class index in scheme */
+    int32_t *sites;        /* owned, [n]: index in site_names */
+    int32_t *patients;     /* owned, [n]: index in patient_names; -1: not known */
+    uint64_t *hashes;      /* owned, [n]: XXH3 of the decoded pixels */
+    cf_strings site_names; /* at least one */
+    cf_strings patient_names;
+    cf_scheme scheme;      /* parsed from the text stored in the file */
+    uint64_t content_hash; /* XXH3 over ids, labels, sites, patients and pixel hashes: what a result
+                              depends on */
+    cf_map map;            /* the whole file */
+    uint64_t data_offset;
+} cf_cells;
+
+/* Opens and verifies magic, version, header bounds and column lengths; pixels are not read. Errors:
+ * CF_E_DATA naming the file and what was found (truncated: bytes expected and found). */
+CF_CHECKED cf_err cf_cells_open(const char *path, cf_cells *cells);
+void cf_cells_close(cf_cells *cells);
+/* Pixels of image i: uint8 [height][width][3], in the mapping; borrowed. */
+const uint8_t *cf_cells_image(const cf_cells *cells, int64_t i);
+/* Images of each class; counts: [n_classes]. */
+void cf_cells_count(const cf_cells *cells, int64_t *counts);
+
+/* Writing. Pixels go to the file as they come, so memory does not grow with the data set but for the
+ * columns. */
+typedef struct cf_cells_writer cf_cells_writer;
+CF_CHECKED cf_err cf_cells_create(const char *path, const cf_scheme *scheme, int height, int width,
+                                  double um_per_px, cf_cells_writer **out);
+/* pixels: uint8 [height][width][3]. site, patient: "" for none. */
+CF_CHECKED cf_err cf_cells_add(cf_cells_writer *w, const char *id, int label, const char *site,
+                               const char *patient, const uint8_t *pixels);
+/* Writes the header, then commits; the writer is destroyed in any case. */
+CF_CHECKED cf_err cf_cells_finish(cf_cells_writer *w);
+void cf_cells_abandon(cf_cells_writer *w);
+
+#endif

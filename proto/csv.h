@@ -1,0 +1,59 @@
+/* CSV (RFC 4180): a reader that names line and column, a writer that quotes; predictions and folds.
+ *
+ * Cells that a spreadsheet would take for a formula (=, +, -, @ first, where the cell is not a number)
+ * are written with a leading apostrophe, which the reader takes off again.
+ * Threads: any. Read first: cf_csv, cf_predictions. */
+#ifndef CF_PROTO_CSV_H
+#define CF_PROTO_CSV_H
+
+#include <stdint.h>
+
+#include "kernels/base/buf.h"
+#include "kernels/base/err.h"
+#include "kernels/base/file.h"
+#include "proto/scheme.h"
+
+/* A whole CSV file in memory, rows of cells. */
+typedef struct cf_csv {
+    char *text;      /* owned; cells point into it */
+    char **cells;    /* owned, [n_rows * n_columns], row 0 is the header */
+    int64_t *lines;  /* owned, [n_rows]: line where the row starts */
+    int64_t n_rows;
+    int n_columns;
+    char name[CF_PATH_MAX];
+} cf_csv;
+
+/* Errors: CF_E_DATA "path:line:column: ..." for a quote left open, rows of another length, NUL bytes. */
+CF_CHECKED cf_err cf_csv_read(const char *path, size_t max_bytes, cf_csv *csv);
+CF_CHECKED cf_err cf_csv_parse(const char *name, const char *text, size_t n, cf_csv *csv);
+void cf_csv_fini(cf_csv *csv);
+/* Column of a header cell, or -1. */
+int cf_csv_column(const cf_csv *csv, const char *header);
+/* Appends one cell, quoted where needed; `last` ends the row. */
+typedef enum cf_csv_end { CF_CSV_MORE, CF_CSV_END_ROW } cf_csv_end;
+void cf_csv_put(cf_buf *out, const char *cell, cf_csv_end end);
+
+/* Predictions of any number of folds: the rows of predictions.csv. */
+typedef struct cf_predictions {
+    int64_t n;
+    int n_classes;
+    char **ids;        /* owned strings, [n] */
+    char **sites;      /* owned strings, [n] */
+    int32_t *folds;    /* [n] */
+    int32_t *labels;   /* [n] class index */
+    int32_t *predicted;/* [n] class index: highest probability, the first on a tie */
+    double *p;         /* [n][n_classes] after merging; rows sum to 1 */
+} cf_predictions;
+
+/* Room for n rows. */
+CF_CHECKED cf_err cf_predictions_init(cf_predictions *p, int64_t n, int n_classes);
+void cf_predictions_fini(cf_predictions *p);
+/* Columns id,site,fold,label,predicted, then p_<CODE> a class. Also reads p_<NODE> or z_<NODE> (logits,
+ * softmax taken) columns of unmerged nodes; site and fold may be missing ("" and 0). Errors: CF_E_DATA
+ * with path:line:column: missing column, unknown label, bad number, probabilities that do not sum to
+ * one within 1e-3, duplicate id within a fold, no rows. */
+CF_CHECKED cf_err cf_predictions_read(const char *path, const cf_scheme *s, cf_predictions *p);
+/* Probabilities with %.9g: they read back to the same float. Atomic. */
+CF_CHECKED cf_err cf_predictions_write(const char *path, const cf_scheme *s, const cf_predictions *p);
+
+#endif
