@@ -96,7 +96,7 @@ typedef struct cf_graph {
     int n_classes;     /* after merging */
     int *class_of;     /* owned, [n_outputs]: class index of each output */
     float label_smoothing;
-    int conv_reserved, param_reserved; /* allocated items */
+    int node_reserved, param_reserved; /* allocated items */
 } cf_graph;
 
 /* An empty graph. Owned by the caller; cf_graph_destroy accepts NULL. */

@@ -1,0 +1,256 @@
+#include "kernels/base/file.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <libgen.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <sys/statvfs.h>
+#include <unistd.h>
+
+#include "kernels/base/mem.h"
+
+/* ---- reading ----------------------------------------------------------------------------------
+ */
+
+/* Opens a regular file; *bytes is its size. O_NONBLOCK so that a FIFO is refused, not waited for.
+ */
+static cf_err open_regular(const char *path, int *fd, size_t *bytes)
+{
+    struct stat st;
+    *fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
+    if (*fd < 0) return cf_fail_errno(CF_E_DATA, "%s", path);
+    cf_err err = CF_OK;
+    if (fstat(*fd, &st) != 0) {
+        err = cf_fail_errno(CF_E_DATA, "%s", path);
+    } else if (!S_ISREG(st.st_mode)) {
+        err = cf_fail(CF_E_DATA, "%s: expected a regular file, found %s", path,
+                      S_ISDIR(st.st_mode) ? "a folder" : "a device, pipe or socket");
+    }
+    if (err != CF_OK) {
+        close(*fd);
+        *fd = -1;
+        return err;
+    }
+    *bytes = (size_t)st.st_size;
+    return CF_OK;
+}
+
+/* Reads to the end of the file, whatever size it had when it was opened. */
+static cf_err read_all(int fd, const char *path, size_t expected, size_t max_bytes, char **text,
+                       size_t *n_bytes)
+{
+    size_t capacity = expected + 2, n = 0; /* the NUL, and a byte to find the end with */
+    CF_TRY(cf_resize(text, capacity, 1));
+    for (;;) {
+        if (n + 1 >= capacity) {
+            capacity = capacity * 2 > 4096 ? capacity * 2 : 4096;
+            CF_TRY(cf_resize(text, capacity, 1));
+        }
+        ssize_t got = read(fd, *text + n, capacity - n - 1);
+        if (got < 0 && errno == EINTR) continue;
+        if (got < 0) return cf_fail_errno(CF_E_DATA, "%s: read at byte %zu", path, n);
+        if (got == 0) break;
+        n += (size_t)got;
+        if (n > max_bytes) {
+            return cf_fail(CF_E_DATA, "%s: expected at most %zu bytes, found more", path,
+                           max_bytes);
+        }
+    }
+    (*text)[n] = '\0';
+    *n_bytes = n;
+    return CF_OK;
+}
+
+cf_err cf_file_read(const char *path, size_t max_bytes, char **text, size_t *n_bytes)
+{
+    int fd = -1;
+    size_t size = 0;
+    *text = NULL;
+    *n_bytes = 0;
+    CF_TRY(open_regular(path, &fd, &size));
+    cf_err err = CF_OK;
+    if (size > max_bytes) {
+        err =
+            cf_fail(CF_E_DATA, "%s: expected at most %zu bytes, found %zu", path, max_bytes, size);
+    } else {
+        err = read_all(fd, path, size, max_bytes, text, n_bytes);
+    }
+    if (err != CF_OK) {
+        free(*text);
+        *text = NULL;
+    }
+    close(fd);
+    return err;
+}
+
+cf_err cf_map_open(const char *path, cf_map *map)
+{
+    int fd = -1;
+    size_t size = 0;
+    *map = (cf_map){0};
+    CF_TRY(open_regular(path, &fd, &size));
+    if (size == 0) {
+        close(fd);
+        return CF_OK;
+    }
+    cf_err err = CF_OK;
+    void *bytes = mmap(NULL, size, PROT_READ, MAP_SHARED, fd, 0);
+    if (bytes == MAP_FAILED) {
+        err = cf_fail_errno(CF_E_DATA, "%s: mmap of %zu bytes", path, size);
+    } else {
+        *map = (cf_map){.bytes = bytes, .n_bytes = size};
+    }
+    close(fd); /* the mapping stays */
+    return err;
+}
+
+void cf_map_close(cf_map *map)
+{
+    if (map->bytes) munmap((void *)(uintptr_t)map->bytes, map->n_bytes);
+    *map = (cf_map){0};
+}
+
+/* ---- writing ----------------------------------------------------------------------------------
+ */
+
+/* A failed write of `left` bytes: a full disk gets the figures that tell how much is missing. */
+static cf_err write_failed(int fd, const char *path, size_t left)
+{
+    struct statvfs st;
+    bool full = errno == ENOSPC || errno == EDQUOT;
+    if (!full) return cf_fail_errno(CF_E_DISK, "%s: write of %zu bytes", path, left);
+    int saved = errno;
+    unsigned long long available = 0;
+    if (fstatvfs(fd, &st) == 0) available = (unsigned long long)st.f_bavail * st.f_frsize;
+    errno = saved;
+    return cf_fail_errno(CF_E_DISK, "%s: write needs %zu bytes, %llu bytes are free", path, left,
+                         available);
+}
+
+cf_err cf_file_create(const char *path, cf_file *file)
+{
+    file->fd = -1;
+    file->offset = 0;
+    int n = snprintf(file->path, sizeof file->path, "%s", path);
+    int m = snprintf(file->temporary, sizeof file->temporary, "%s.tmp-%ld", path, (long)getpid());
+    if (n <= 0 || m < 0 || (size_t)m >= sizeof file->temporary) {
+        return cf_fail(CF_E_DISK, "path of %d bytes is empty or too long: %.80s", n, path);
+    }
+    /* A leftover of a dead process with this pid is written over; a planted link is not followed.
+     */
+    file->fd = open(file->temporary, O_WRONLY | O_CREAT | O_TRUNC | O_NOFOLLOW | O_CLOEXEC, 0666);
+    if (file->fd < 0) return cf_fail_errno(CF_E_DISK, "%s: create", file->temporary);
+    return CF_OK;
+}
+
+cf_err cf_file_write(cf_file *file, const void *bytes, size_t n)
+{
+    const uint8_t *p = bytes;
+    while (n > 0) {
+        ssize_t done = write(file->fd, p, n);
+        if (done < 0 && errno == EINTR) continue;
+        if (done < 0) return write_failed(file->fd, file->path, n);
+        p += done;
+        n -= (size_t)done;
+        file->offset += (uint64_t)done;
+    }
+    return CF_OK;
+}
+
+cf_err cf_file_write_at(cf_file *file, uint64_t offset, const void *bytes, size_t n)
+{
+    const uint8_t *p = bytes;
+    if (offset > file->offset || n > file->offset - offset) {
+        return cf_fail(CF_E_UNEXPECTED, "%s: write of %zu bytes at %llu past the end %llu",
+                       file->path, n, (unsigned long long)offset, (unsigned long long)file->offset);
+    }
+    while (n > 0) {
+        ssize_t done = pwrite(file->fd, p, n, (off_t)offset);
+        if (done < 0 && errno == EINTR) continue;
+        if (done < 0) return write_failed(file->fd, file->path, n);
+        p += done;
+        n -= (size_t)done;
+        offset += (uint64_t)done;
+    }
+    return CF_OK;
+}
+
+static int sync_fd(int fd)
+{
+    int status;
+    do {
+        status = fsync(fd);
+    } while (status != 0 && errno == EINTR);
+    return status;
+}
+
+/* Makes the rename itself durable. File systems that cannot sync a folder say EINVAL. */
+static cf_err sync_folder_of(const char *path)
+{
+    char copy[CF_PATH_MAX];
+    memcpy(copy, path, strlen(path) + 1);
+    const char *folder = dirname(copy);
+    int fd = open(folder, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    if (fd < 0) return cf_fail_errno(CF_E_DISK, "%s: open to sync", folder);
+    cf_err err = CF_OK;
+    if (sync_fd(fd) != 0 && errno != EINVAL && errno != ENOTSUP) {
+        err = cf_fail_errno(CF_E_DISK, "%s: sync", folder);
+    }
+    close(fd);
+    return err;
+}
+
+cf_err cf_file_commit(cf_file *file)
+{
+    if (file->fd < 0) return cf_fail(CF_E_UNEXPECTED, "%s: commit of a closed file", file->path);
+    cf_err err = CF_OK;
+    if (sync_fd(file->fd) != 0) err = write_failed(file->fd, file->path, (size_t)file->offset);
+    /* Network file systems report a full disk at close. */
+    if (close(file->fd) != 0 && errno != EINTR && err == CF_OK) {
+        err = cf_fail_errno(CF_E_DISK, "%s: close after %llu bytes", file->path,
+                            (unsigned long long)file->offset);
+    }
+    file->fd = -1;
+    if (err == CF_OK && rename(file->temporary, file->path) != 0) {
+        err = cf_fail_errno(CF_E_DISK, "%s: rename from %s", file->path, file->temporary);
+    }
+    if (err != CF_OK) {
+        unlink(file->temporary);
+        return err;
+    }
+    return sync_folder_of(file->path);
+}
+
+void cf_file_abandon(cf_file *file)
+{
+    if (file->fd < 0) return;
+    close(file->fd);
+    file->fd = -1;
+    unlink(file->temporary);
+}
+
+cf_err cf_file_save(const char *path, const void *bytes, size_t n)
+{
+    cf_file file;
+    CF_TRY(cf_file_create(path, &file));
+    cf_err err = cf_file_write(&file, bytes, n);
+    if (err == CF_OK) return cf_file_commit(&file);
+    cf_file_abandon(&file);
+    return err;
+}
+
+cf_err cf_file_append(const char *path, const char *text, size_t n)
+{
+    cf_file file = {.fd = open(path, O_WRONLY | O_APPEND | O_CREAT | O_CLOEXEC, 0666)};
+    if (file.fd < 0) return cf_fail_errno(CF_E_DISK, "%s: open to append", path);
+    snprintf(file.path, sizeof file.path, "%s", path);
+    cf_err err = cf_file_write(&file, text, n);
+    if (close(file.fd) != 0 && errno != EINTR && err == CF_OK) {
+        err = cf_fail_errno(CF_E_DISK, "%s: close after appending", path);
+    }
+    return err;
+}
