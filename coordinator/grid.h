@@ -11,6 +11,8 @@
 #include "kernels/base/buf.h"
 #include "kernels/base/err.h"
 
+enum { CF_GRID_MAX_FOLDS = 128 };
+
 /* What the planner knows of a job. Times are estimates from measured or given figures. */
 typedef struct cf_grid_cost {
     int n_folds;
@@ -34,7 +36,8 @@ typedef struct cf_grid {
 /* groups: 0 for the best; otherwise that many. CF_E_USAGE when groups exceed workers or folds. */
 CF_CHECKED cf_err cf_grid_plan(const cf_grid_cost *cost, int n_workers, int groups, cf_grid *grid);
 void cf_grid_fini(cf_grid *grid);
-/* Predicted makespan of a given number of groups. */
+/* Predicted makespan of a given number of groups, 1 <= groups <= min(workers, folds). The cost model
+ * stands in grid.c. */
 double cf_grid_makespan(const cf_grid_cost *cost, int n_workers, int groups);
 
 #endif

@@ -11,6 +11,8 @@
 #include "proto/csv.h"
 #include "proto/scheme.h"
 
+enum { CF_METRICS_MAX_FOLDS = 1000 }; /* more fold numbers than this in a file are a mistake */
+
 /* One class of one set of predictions. A ratio whose denominator is zero is 0 (scikit-learn's
  * zero_division=0) and counts in means over folds. */
 typedef struct cf_class_metrics {
@@ -40,13 +42,41 @@ typedef struct cf_metrics {
     cf_fold_metrics pooled;
 } cf_metrics;
 
+/* m: released by cf_metrics_fini, empty on failure. CF_E_DATA: no rows, a label or class out of range,
+ * more than CF_METRICS_MAX_FOLDS folds. */
 CF_CHECKED cf_err cf_metrics_compute(const cf_scheme *s, const cf_predictions *p, cf_metrics *m);
 void cf_metrics_fini(cf_metrics *m);
 /* Mean and sample SD (n-1; 0 for one fold) over folds of a double member at `offset` of
  * cf_fold_metrics, or of cf_class_metrics of class k. */
 void cf_metrics_mean_sd(const cf_metrics *m, size_t offset, double *mean, double *sd);
 void cf_metrics_class_mean_sd(const cf_metrics *m, int k, size_t offset, double *mean, double *sd);
-/* metrics.json. Keys are documented in the README. */
+/* The same of question q's AUC, over the folds where it is defined; NaN when it is nowhere. */
+void cf_metrics_question_mean_sd(const cf_metrics *m, int q, double *mean, double *sd);
+
+/* Appends metrics.json to `out`:
+ *
+ * | key             | holds                                                                          |
+ * | --------------- | ------------------------------------------------------------------------------ |
+ * | scheme, images, n_folds, classes | name of the scheme, rows read, folds present, class codes in order |
+ * | folds           | array, a fold object each, in order of fold number                             |
+ * | mean, sd        | over folds (sample SD, n-1): the numbers of a fold object without its counts   |
+ * | pooled          | a fold object over all rows, `fold` null                                       |
+ *
+ * A fold object:
+ *
+ * | key                                | holds                                                       |
+ * | ---------------------------------- | ----------------------------------------------------------- |
+ * | fold, images                       | number of the fold, rows                                    |
+ * | accuracy, accuracy_tolerant        | share of rows predicted right                               |
+ * | balanced_accuracy, ..._tolerant    | mean recall over classes with support                       |
+ * | macro_f1, macro_f1_tolerant        | mean F1 over classes with support or predictions            |
+ * | weighted_f1                        | mean F1 weighted by support                                 |
+ * | nll, ece                           | mean -ln p(label); expected calibration error, 15 bins      |
+ * | questions.<NAME>.auc               | ROC AUC of a binary question; null when one-sided           |
+ * | per_class.<CODE>.support, predicted | images with this label, predicted as it                    |
+ * | per_class.<CODE>.precision_strict, recall_strict, f1_strict, ..._tolerant | ratios; 0 for 0/0    |
+ * | confusion                          | rows truth, columns predicted, in the order of `classes`    |
+ */
 CF_CHECKED cf_err cf_metrics_write_json(const cf_scheme *s, const cf_metrics *m, cf_buf *out);
 
 #endif
