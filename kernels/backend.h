@@ -7,6 +7,7 @@
 #ifndef CF_KERNELS_BACKEND_H
 #define CF_KERNELS_BACKEND_H
 
+#include <math.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -27,6 +28,16 @@ enum { CF_EXACT_GRAD_BITS = 40, CF_EXACT_STATE_BITS = 32 };
 static inline int64_t cf_sums_count(const cf_graph *g) { return g->n_weights + g->n_state + 2; }
 
 typedef enum cf_reduce { CF_REDUCE_EXACT, CF_REDUCE_FAST } cf_reduce;
+
+/* Element i of a step's sum as a number; sums: host memory, [cf_sums_count]. Moments have
+ * CF_EXACT_STATE_BITS; gradients, loss and correct have CF_EXACT_GRAD_BITS. */
+static inline double cf_sums_value(const cf_graph *g, const void *sums, cf_reduce reduce, int64_t i)
+{
+    if (reduce == CF_REDUCE_FAST) return (double)((const float *)sums)[i];
+    bool moment = i >= g->n_weights && i < g->n_weights + g->n_state;
+    return ldexp((double)((const int64_t *)sums)[i],
+                 -(moment ? CF_EXACT_STATE_BITS : CF_EXACT_GRAD_BITS));
+}
 
 typedef struct cf_compile_options {
     cf_mode mode;
@@ -104,6 +115,9 @@ typedef struct cf_backend_ops {
     /* For tests and Grad-CAM: copies a node's Z (or, in training, the gradient its first consumer
      * gave it) after the last run, as fp32 NHWC. CF_E_USAGE where the plan has reused the memory. */
     cf_err (*peek)(cf_program *p, int node, cf_slot slot, float *host);
+    /* Time spent by kind of work since compile, for benchmarks: *names [n] and *ns [n], borrowed from
+     * the program, of which the first caller's thread alone writes. Returns n; 0: not measured. */
+    int (*phases)(const cf_program *p, const char *const **names, const int64_t **ns);
     /* Waits for everything issued; reports asynchronous errors. */
     cf_err (*sync)(cf_backend *b);
 } cf_backend_ops;
