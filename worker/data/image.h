@@ -3,6 +3,7 @@
 #ifndef CF_WORKER_DATA_IMAGE_H
 #define CF_WORKER_DATA_IMAGE_H
 
+#include <stddef.h>
 #include <stdint.h>
 
 #include "kernels/base/err.h"
