@@ -1,0 +1,109 @@
+/* The CSV forms of a report: every figure with all its digits, for spreadsheets and scripts. */
+#include <math.h>
+#include <stddef.h>
+#include <stdio.h>
+
+#include "coordinator/report.h"
+
+typedef struct figure {
+    const char *name;
+    size_t offset;
+} figure;
+
+#define FIGURE(type, member)                                                                       \
+    {                                                                                              \
+#member, offsetof(type, member)                                                            \
+    }
+static const figure FIGURES[] = {
+    FIGURE(cf_class_metrics, precision_tolerant), FIGURE(cf_class_metrics, recall_tolerant),
+    FIGURE(cf_class_metrics, f1_tolerant),        FIGURE(cf_class_metrics, precision_strict),
+    FIGURE(cf_class_metrics, recall_strict),      FIGURE(cf_class_metrics, f1_strict),
+};
+static const figure PUBLISHED[] = {
+    FIGURE(cf_class, precision_tolerant),
+    FIGURE(cf_class, recall_tolerant),
+    FIGURE(cf_class, precision_strict),
+    FIGURE(cf_class, recall_strict),
+};
+enum {
+    N_FIGURES = sizeof FIGURES / sizeof FIGURES[0],
+    N_PUBLISHED = sizeof PUBLISHED / sizeof PUBLISHED[0]
+};
+
+static void put_number(cf_buf *out, double value, cf_csv_end end)
+{
+    char text[40] = "";
+    if (!isnan(value)) snprintf(text, sizeof text, "%.9g", value);
+    cf_csv_put(out, text, end);
+}
+
+static void put_count(cf_buf *out, int64_t count, cf_csv_end end)
+{
+    char text[40];
+    snprintf(text, sizeof text, "%lld", (long long)count);
+    cf_csv_put(out, text, end);
+}
+
+static void put_header(cf_buf *out)
+{
+    char text[80];
+    cf_csv_put(out, "code", CF_CSV_MORE);
+    cf_csv_put(out, "name", CF_CSV_MORE);
+    cf_csv_put(out, "images", CF_CSV_MORE);
+    for (int i = 0; i < N_FIGURES; i++) {
+        snprintf(text, sizeof text, "%s_mean", FIGURES[i].name);
+        cf_csv_put(out, text, CF_CSV_MORE);
+        snprintf(text, sizeof text, "%s_sd", FIGURES[i].name);
+        cf_csv_put(out, text, CF_CSV_MORE);
+    }
+    for (int i = 0; i < N_PUBLISHED; i++) {
+        snprintf(text, sizeof text, "published_%s_mean", PUBLISHED[i].name);
+        cf_csv_put(out, text, CF_CSV_MORE);
+        snprintf(text, sizeof text, "published_%s_sd", PUBLISHED[i].name);
+        cf_csv_put(out, text, i == N_PUBLISHED - 1 ? CF_CSV_END_ROW : CF_CSV_MORE);
+    }
+}
+
+static void put_published(const cf_class *c, cf_buf *out)
+{
+    for (int i = 0; i < N_PUBLISHED; i++) {
+        const void *member = (const char *)c + PUBLISHED[i].offset;
+        const cf_published *p = member;
+        put_number(out, p->known ? p->mean : (double)NAN, CF_CSV_MORE);
+        put_number(out, p->known ? p->sd : (double)NAN,
+                   i == N_PUBLISHED - 1 ? CF_CSV_END_ROW : CF_CSV_MORE);
+    }
+}
+
+cf_err cf_report_csv(const cf_scheme *s, const cf_metrics *m, cf_buf *out)
+{
+    put_header(out);
+    for (int k = 0; k < s->n_classes; k++) {
+        cf_csv_put(out, s->classes[k].code, CF_CSV_MORE);
+        cf_csv_put(out, s->classes[k].name, CF_CSV_MORE);
+        put_count(out, m->pooled.classes[k].support, CF_CSV_MORE);
+        for (int i = 0; i < N_FIGURES; i++) {
+            double mean, sd;
+            cf_metrics_class_mean_sd(m, k, FIGURES[i].offset, &mean, &sd);
+            put_number(out, mean, CF_CSV_MORE);
+            put_number(out, sd, CF_CSV_MORE);
+        }
+        put_published(&s->classes[k], out);
+    }
+    return cf_buf_check(out);
+}
+
+cf_err cf_report_confusion_csv(const cf_scheme *s, const cf_metrics *m, cf_buf *out)
+{
+    int n = s->n_classes;
+    cf_csv_put(out, "truth", CF_CSV_MORE);
+    for (int k = 0; k < n; k++)
+        cf_csv_put(out, s->classes[k].code, k == n - 1 ? CF_CSV_END_ROW : CF_CSV_MORE);
+    for (int i = 0; i < n; i++) {
+        cf_csv_put(out, s->classes[i].code, CF_CSV_MORE);
+        for (int k = 0; k < n; k++)
+            put_count(out, m->pooled.confusion[(int64_t)i * n + k],
+                      k == n - 1 ? CF_CSV_END_ROW : CF_CSV_MORE);
+    }
+    return cf_buf_check(out);
+}

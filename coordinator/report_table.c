@@ -1,0 +1,292 @@
+/* The Markdown of a report: the per-class table, the summary, the confusion matrix. */
+#include <math.h>
+#include <stddef.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "coordinator/markdown.h"
+#include "coordinator/report.h"
+
+#define CLASS_OFFSET(member) offsetof(cf_class_metrics, member)
+#define FOLD_OFFSET(member)  offsetof(cf_fold_metrics, member)
+
+/* ---- numbers ----------------------------------------------------------------------------------
+ */
+
+enum { FIGURE_MAX = 48 };
+
+/* A ratio as papers print it: ".91", "1.00"; a dash where it is not defined. */
+static void print_ratio(double value, int decimals, char text[FIGURE_MAX])
+{
+    if (isnan(value)) {
+        snprintf(text, FIGURE_MAX, "–");
+        return;
+    }
+    snprintf(text, FIGURE_MAX, "%.*f", decimals, value);
+    if (text[0] == '0' && text[1] == '.') memmove(text, text + 1, strlen(text));
+}
+
+/* ".91±.02"; without the SD where one fold alone gives none. */
+static void print_mean_sd(double mean, double sd, int decimals, int n_folds, char text[FIGURE_MAX])
+{
+    char left[FIGURE_MAX], right[FIGURE_MAX];
+    print_ratio(mean, decimals, left);
+    print_ratio(sd, decimals, right);
+    if (isnan(mean) || n_folds < 2)
+        snprintf(text, FIGURE_MAX, "%s", left);
+    else
+        snprintf(text, FIGURE_MAX, "%.20s±%.20s", left, right);
+}
+
+/* ---- per class --------------------------------------------------------------------------------
+ */
+
+typedef struct column {
+    const char *title, *published_title;
+    size_t offset;    /* in cf_class_metrics */
+    size_t published; /* in cf_class */
+} column;
+
+static const column COLUMNS[] = {
+    {"P tol", "publ. P tol", CLASS_OFFSET(precision_tolerant),
+     offsetof(cf_class, precision_tolerant)},
+    {"R tol", "publ. R tol", CLASS_OFFSET(recall_tolerant), offsetof(cf_class, recall_tolerant)},
+    {"P strict", "publ. P strict", CLASS_OFFSET(precision_strict),
+     offsetof(cf_class, precision_strict)},
+    {"R strict", "publ. R strict", CLASS_OFFSET(recall_strict), offsetof(cf_class, recall_strict)},
+};
+enum { N_COLUMNS = sizeof COLUMNS / sizeof COLUMNS[0] };
+
+static const cf_published *published_of(const cf_class *c, const column *col)
+{
+    return (const cf_published *)(const void *)((const char *)c + col->published);
+}
+
+/* How many classes have every published figure. */
+static int published_classes(const cf_scheme *s)
+{
+    int n = 0;
+    for (int k = 0; k < s->n_classes; k++) {
+        const cf_class *c = &s->classes[k];
+        n += c->precision_tolerant.known && c->recall_tolerant.known && c->precision_strict.known &&
+             c->recall_strict.known;
+    }
+    return n;
+}
+
+static void put_class(const cf_scheme *s, const cf_metrics *m, int k, bool published,
+                      cf_markdown *t)
+{
+    const cf_class_metrics *pooled = &m->pooled.classes[k];
+    bool seen = pooled->support > 0 || pooled->predicted > 0;
+    char text[FIGURE_MAX];
+    cf_markdown_put(t, s->classes[k].code);
+    cf_markdown_put(t, s->classes[k].name);
+    cf_markdown_putf(t, "%lld", (long long)pooled->support);
+    for (int i = 0; i < N_COLUMNS; i++) {
+        double mean, sd;
+        cf_metrics_class_mean_sd(m, k, COLUMNS[i].offset, &mean, &sd);
+        print_mean_sd(seen ? mean : (double)NAN, sd, 2, m->n_folds, text);
+        cf_markdown_put(t, text);
+    }
+    for (int i = 0; i < N_COLUMNS && published; i++) {
+        const cf_published *p = published_of(&s->classes[k], &COLUMNS[i]);
+        print_mean_sd(p->known ? p->mean : (double)NAN, p->sd, 2, 2, text);
+        cf_markdown_put(t, text);
+    }
+}
+
+static cf_err print_classes(const cf_scheme *s, const cf_metrics *m, cf_buf *out)
+{
+    bool published = published_classes(s) > 0;
+    cf_markdown t;
+    cf_markdown_begin(&t, published ? "llrrrrrrrrr" : "llrrrrr");
+    cf_markdown_put(&t, "code");
+    cf_markdown_put(&t, "class");
+    cf_markdown_put(&t, "images");
+    for (int i = 0; i < N_COLUMNS; i++) cf_markdown_put(&t, COLUMNS[i].title);
+    for (int i = 0; i < N_COLUMNS && published; i++)
+        cf_markdown_put(&t, COLUMNS[i].published_title);
+    for (int k = 0; k < s->n_classes; k++) put_class(s, m, k, published, &t);
+    return cf_markdown_print(&t, out);
+}
+
+/* ---- summary ----------------------------------------------------------------------------------
+ */
+
+typedef enum published_figure {
+    PUBLISHED_NONE,
+    PUBLISHED_ACCURACY,
+    PUBLISHED_BALANCED,
+    PUBLISHED_F1
+} published_figure;
+
+typedef struct summary {
+    const char *title;
+    size_t strict, tolerant; /* in cf_fold_metrics; equal where there is no tolerant form */
+    published_figure published;
+} summary;
+
+static const summary SUMMARIES[] = {
+    {"accuracy", FOLD_OFFSET(accuracy), FOLD_OFFSET(accuracy_tolerant), PUBLISHED_ACCURACY},
+    {"balanced accuracy", FOLD_OFFSET(balanced_accuracy), FOLD_OFFSET(balanced_accuracy_tolerant),
+     PUBLISHED_BALANCED},
+    {"macro F1", FOLD_OFFSET(macro_f1), FOLD_OFFSET(macro_f1_tolerant), PUBLISHED_F1},
+    {"weighted F1", FOLD_OFFSET(weighted_f1), FOLD_OFFSET(weighted_f1), PUBLISHED_NONE},
+    {"NLL", FOLD_OFFSET(nll), FOLD_OFFSET(nll), PUBLISHED_NONE},
+    {"ECE", FOLD_OFFSET(ece), FOLD_OFFSET(ece), PUBLISHED_NONE},
+};
+
+/* What follows from the published per-class means: accuracy as recall weighted by image counts,
+ * balanced accuracy as mean recall, macro F1 from mean precision and recall. Only where every class
+ * has them. */
+static double published_summary(const cf_scheme *s, published_figure figure, bool tolerant)
+{
+    double sum = 0, weights = 0;
+    if (figure == PUBLISHED_NONE || published_classes(s) < s->n_classes) return (double)NAN;
+    for (int k = 0; k < s->n_classes; k++) {
+        const cf_class *c = &s->classes[k];
+        double p = tolerant ? c->precision_tolerant.mean : c->precision_strict.mean;
+        double r = tolerant ? c->recall_tolerant.mean : c->recall_strict.mean;
+        double weight = figure == PUBLISHED_ACCURACY ? (double)c->published_count : 1;
+        if (figure == PUBLISHED_F1) r = p + r > 0 ? 2 * p * r / (p + r) : 0;
+        sum += weight * r;
+        weights += weight;
+    }
+    return weights > 0 ? sum / weights : (double)NAN;
+}
+
+static double pooled_figure(const cf_metrics *m, size_t offset)
+{
+    double value;
+    memcpy(&value, (const char *)&m->pooled + offset, sizeof value);
+    return value;
+}
+
+static void put_summary(const cf_scheme *s, const cf_metrics *m, const summary *row, bool published,
+                        cf_markdown *t)
+{
+    bool both = row->strict != row->tolerant;
+    char text[FIGURE_MAX];
+    double mean, sd;
+    cf_markdown_put(t, row->title);
+    for (int tolerant = 0; tolerant < 2; tolerant++) {
+        size_t offset = tolerant ? row->tolerant : row->strict;
+        cf_metrics_mean_sd(m, offset, &mean, &sd);
+        print_mean_sd(tolerant && !both ? (double)NAN : mean, sd, 3, m->n_folds, text);
+        cf_markdown_put(t, text);
+        print_ratio(tolerant && !both ? (double)NAN : pooled_figure(m, offset), 3, text);
+        cf_markdown_put(t, text);
+    }
+    for (int tolerant = 0; tolerant < 2 && published; tolerant++) {
+        print_ratio(published_summary(s, row->published, tolerant), 3, text);
+        cf_markdown_put(t, text);
+    }
+}
+
+static void put_question(const cf_scheme *s, const cf_metrics *m, int q, bool published,
+                         cf_markdown *t)
+{
+    char text[FIGURE_MAX];
+    double mean, sd;
+    cf_markdown_putf(t, "AUC %s", s->questions[q].name);
+    cf_metrics_question_mean_sd(m, q, &mean, &sd);
+    print_mean_sd(mean, sd, 4, m->n_folds, text);
+    cf_markdown_put(t, text);
+    print_ratio(m->pooled.question_auc[q], 4, text);
+    cf_markdown_put(t, text);
+    for (int i = 0; i < (published ? 4 : 2); i++) cf_markdown_put(t, "–");
+}
+
+static cf_err print_summary(const cf_scheme *s, const cf_metrics *m, cf_buf *out)
+{
+    bool published = published_classes(s) == s->n_classes;
+    cf_markdown t;
+    cf_markdown_begin(&t, published ? "lrrrrrr" : "lrrrr");
+    cf_markdown_put(&t, "figure");
+    cf_markdown_put(&t, "strict");
+    cf_markdown_put(&t, "pooled");
+    cf_markdown_put(&t, "tolerant");
+    cf_markdown_put(&t, "pooled tol");
+    if (published) {
+        cf_markdown_put(&t, "publ. strict");
+        cf_markdown_put(&t, "publ. tol");
+    }
+    for (size_t i = 0; i < sizeof SUMMARIES / sizeof SUMMARIES[0]; i++)
+        put_summary(s, m, &SUMMARIES[i], published, &t);
+    for (int q = 0; q < s->n_questions; q++) put_question(s, m, q, published, &t);
+    return cf_markdown_print(&t, out);
+}
+
+/* ---- confusion --------------------------------------------------------------------------------
+ */
+
+enum {
+    MATRIX_MAX = 40,
+    MATRIX_FINE = 10
+}; /* classes that fit a page; that leave room for a decimal */
+
+/* Percent of the row; a dot for none at all, so that the eye finds the confusions. */
+static void put_share(int64_t count, int64_t row, int decimals, cf_markdown *t)
+{
+    if (row == 0)
+        cf_markdown_put(t, "–");
+    else if (count == 0)
+        cf_markdown_put(t, "·");
+    else
+        cf_markdown_putf(t, "%.*f", decimals, 100 * (double)count / (double)row);
+}
+
+static cf_err print_confusion(const cf_scheme *s, const cf_metrics *m, cf_buf *out)
+{
+    char columns[MATRIX_MAX + 2] = "l";
+    int n = s->n_classes, decimals = n <= MATRIX_FINE ? 1 : 0;
+    cf_markdown t;
+    if (n > MATRIX_MAX) {
+        cf_buf_printf(out, "The confusion matrix of %d classes is in confusion.csv.\n", n);
+        return cf_buf_check(out);
+    }
+    cf_buf_printf(out, "Confusion in percent of the true class, all folds together (rows: truth; "
+                       "columns: prediction):\n\n");
+    memset(columns + 1, 'r', (size_t)n);
+    cf_markdown_begin(&t, columns);
+    cf_markdown_put(&t, "truth");
+    for (int k = 0; k < n; k++) cf_markdown_put(&t, s->classes[k].code);
+    for (int i = 0; i < n; i++) {
+        cf_markdown_put(&t, s->classes[i].code);
+        for (int k = 0; k < n; k++)
+            put_share(m->pooled.confusion[(int64_t)i * n + k], m->pooled.classes[i].support,
+                      decimals, &t);
+    }
+    return cf_markdown_print(&t, out);
+}
+
+/* ---- the page ---------------------------------------------------------------------------------
+ */
+
+static void print_heading(const cf_scheme *s, const cf_metrics *m, cf_buf *out)
+{
+    cf_buf_printf(out, "# ");
+    cf_markdown_escape(s->title[0] ? s->title : s->name, out);
+    cf_buf_printf(
+        out,
+        "\n\n%lld images, %d %s%s. P precision, R recall; tol: the scheme's tolerance pairs "
+        "count as right.\n\n",
+        (long long)m->pooled.n, m->n_folds, m->n_folds == 1 ? "fold" : "folds",
+        m->n_folds == 1 ? "" : ", mean ± SD over folds (n-1)");
+}
+
+cf_err cf_report_markdown(const cf_scheme *s, const cf_metrics *m, cf_buf *out)
+{
+    print_heading(s, m, out);
+    CF_TRY(print_classes(s, m, out));
+    if (published_classes(s) > 0 && s->published_source[0]) {
+        cf_buf_printf(out, "\npubl.: ");
+        cf_markdown_escape(s->published_source, out);
+        cf_buf_printf(out, "\n");
+    }
+    cf_buf_printf(out, "\n");
+    CF_TRY(print_summary(s, m, out));
+    cf_buf_printf(out, "\n");
+    return print_confusion(s, m, out);
+}
