@@ -24,7 +24,8 @@ typedef enum cf_message_kind {
     CF_MSG_BYE          /* coordinator: all is written, leave */
 } cf_message_kind;
 
-typedef enum cf_phase { CF_PHASE_START, CF_PHASE_TRAIN, CF_PHASE_TEST, CF_PHASE_SAVE, CF_PHASE_DONE } cf_phase;
+/* EPOCH: an epoch ended; loss and accuracy of that message are its means, from the group's leader. */
+typedef enum cf_phase { CF_PHASE_START, CF_PHASE_TRAIN, CF_PHASE_TEST, CF_PHASE_EPOCH, CF_PHASE_DONE } cf_phase;
 
 typedef struct cf_msg_hello {
     char host[256];

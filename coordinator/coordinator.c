@@ -1,0 +1,327 @@
+#include "coordinator/coordinator.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "coordinator/board.h"
+#include "coordinator/gather.h"
+#include "coordinator/report.h"
+#include "coordinator/run_folder.h"
+#include "kernels/base/log.h"
+#include "kernels/base/mem.h"
+#include "kernels/comm/channel.h"
+#include "proto/control.h"
+
+#define HELLO_DEADLINE_NS (300LL * 1000000000)
+#define LISTEN_NS         (1000LL * 1000000)
+
+typedef struct coordinator {
+    const cf_coordinator_job *job;
+    cf_channel *channel;
+    cf_cells cells;
+    cf_run_folder run;
+    cf_grid grid;
+    cf_gather gather;
+    cf_board board;
+    cf_msg_hello *hellos; /* owned, [n_workers] */
+    int n_done;
+    int64_t start_ns;
+    cf_buf wire;
+} coordinator;
+
+/* ---- log.jsonl --------------------------------------------------------------------------------
+ */
+
+static double seconds_since(int64_t start_ns)
+{
+    return (double)(cf_clock_ns() - start_ns) * 1e-9;
+}
+
+typedef struct log_line {
+    cf_buf text;
+    cf_json json;
+} log_line;
+
+static void log_begin(const coordinator *c, log_line *line, const char *event)
+{
+    memset(line, 0, sizeof *line);
+    cf_json_begin(&line->json, &line->text, true);
+    cf_json_object(&line->json, NULL);
+    cf_json_string(&line->json, "event", event);
+    cf_json_number(&line->json, "seconds", seconds_since(c->start_ns));
+}
+
+static cf_err log_end(const coordinator *c, log_line *line)
+{
+    cf_json_end_object(&line->json);
+    cf_buf_printf(&line->text, "\n");
+    cf_err err = cf_buf_check(&line->text);
+    if (err == CF_OK) err = cf_run_folder_log(&c->run, &line->text);
+    cf_buf_fini(&line->text);
+    return err;
+}
+
+static cf_err log_epoch(const coordinator *c, const cf_msg_progress *p)
+{
+    log_line line;
+    log_begin(c, &line, "epoch");
+    cf_json_integer(&line.json, "fold", p->fold);
+    cf_json_integer(&line.json, "epoch", p->epoch);
+    cf_json_integer(&line.json, "step", p->step);
+    cf_json_number(&line.json, "loss", p->loss);
+    cf_json_number(&line.json, "accuracy", p->accuracy);
+    cf_json_number(&line.json, "learning_rate", p->learning_rate);
+    cf_json_number(&line.json, "images_per_second", cf_board_rate(&c->board));
+    return log_end(c, &line);
+}
+
+static cf_err log_test(const coordinator *c, int fold, int64_t epoch, double accuracy)
+{
+    log_line line;
+    log_begin(c, &line, "test");
+    cf_json_integer(&line.json, "fold", fold);
+    cf_json_integer(&line.json, "epoch", epoch);
+    cf_json_number(&line.json, "accuracy", accuracy);
+    return log_end(c, &line);
+}
+
+static cf_err log_start(const coordinator *c)
+{
+    log_line line;
+    log_begin(c, &line, c->run.resumed ? "resume" : "start");
+    cf_json_string(&line.json, "version", CYTOFOLD_VERSION);
+    cf_json_integer(&line.json, "images", c->cells.n);
+    cf_json_integer(&line.json, "folds", c->run.n_folds);
+    cf_json_integer(&line.json, "groups", c->grid.n_groups);
+    cf_json_array(&line.json, "workers");
+    for (int i = 0; i < c->job->n_workers; i++) {
+        cf_json_object(&line.json, NULL);
+        cf_json_string(&line.json, "host", c->hellos[i].host);
+        cf_json_integer(&line.json, "pid", c->hellos[i].pid);
+        cf_json_integer(&line.json, "group", c->grid.group_of_worker[i]);
+        cf_json_end_object(&line.json);
+    }
+    cf_json_end_array(&line.json);
+    return log_end(c, &line);
+}
+
+static cf_err log_finish(const coordinator *c)
+{
+    log_line line;
+    const cf_board *b = &c->board;
+    double waiting = b->step_seconds > 0 ? b->wait_seconds / b->step_seconds : 0;
+    log_begin(c, &line, "end");
+    cf_json_number(&line.json, "data_wait_share", waiting);
+    cf_json_integer(&line.json, "worker_peak_bytes", b->resident_bytes);
+    cf_log_info("done in %.0f s; waiting for data took %.2f %% of the steps; the largest worker "
+                "had %.2f GiB",
+                seconds_since(c->start_ns), 100 * waiting, (double)b->resident_bytes / (1 << 30));
+    return log_end(c, &line);
+}
+
+/* ---- messages ---------------------------------------------------------------------------------
+ */
+
+static cf_err send_to_all(coordinator *c, const cf_message *m)
+{
+    cf_buf_clear(&c->wire);
+    CF_TRY(cf_message_pack(m, &c->wire));
+    for (int i = 0; i < c->job->n_workers; i++)
+        CF_TRY(cf_channel_send(c->channel, c->job->first_worker + i, c->wire.data, c->wire.len));
+    return CF_OK;
+}
+
+/* One message, or *got = false after timeout_ns. m->from is the worker's number. */
+static cf_err receive(coordinator *c, int64_t timeout_ns, bool *got, cf_message *m)
+{
+    void *bytes = NULL;
+    size_t n = 0;
+    int rank = 0;
+    CF_TRY(cf_channel_receive(c->channel, timeout_ns, got, &rank, &bytes, &n));
+    if (!*got) return CF_OK;
+    cf_err err = cf_where(cf_message_unpack(bytes, n, m), "from rank %d", rank);
+    free(bytes);
+    if (err == CF_OK) m->from = rank - c->job->first_worker;
+    return err;
+}
+
+static cf_err collect_hellos(coordinator *c)
+{
+    int64_t deadline = cf_clock_ns() + HELLO_DEADLINE_NS;
+    int n = 0;
+    while (n < c->job->n_workers) {
+        cf_message m;
+        bool got = false;
+        CF_TRY(receive(c, LISTEN_NS, &got, &m));
+        if (!got) {
+            if (cf_clock_ns() > deadline)
+                return cf_fail(CF_E_HANG, "%d of %d workers did not report within %lld s",
+                               c->job->n_workers - n, c->job->n_workers,
+                               HELLO_DEADLINE_NS / 1000000000);
+            continue;
+        }
+        if (m.kind == CF_MSG_DONE && m.done.code != CF_OK)
+            return cf_fail(m.done.code, "worker %d: %s", m.from, m.done.text);
+        if (m.kind == CF_MSG_HELLO) {
+            c->hellos[m.from] = m.hello;
+            n++;
+        }
+        cf_message_fini(&m);
+    }
+    return CF_OK;
+}
+
+static cf_err send_plan(coordinator *c)
+{
+    cf_buf yaml = {0};
+    cf_config_write(c->job->config, false, &yaml);
+    cf_err err = cf_buf_check(&yaml);
+    cf_message m = {.kind = CF_MSG_PLAN};
+    m.plan.config = yaml.data;
+    m.plan.config_path = (char *)(uintptr_t)c->job->config->path; /* read only while packing */
+    m.plan.run_dir = (char *)(uintptr_t)c->job->run_dir;
+    m.plan.data_hash = c->run.data_hash;
+    m.plan.n_folds = c->run.n_folds;
+    m.plan.fold_of = c->run.fold_of;
+    m.plan.n_images = c->cells.n;
+    m.plan.n_groups = c->grid.n_groups;
+    m.plan.group_of_fold = c->grid.group_of_fold;
+    m.plan.group_of_worker = c->grid.group_of_worker;
+    m.plan.n_workers = c->job->n_workers;
+    if (err == CF_OK) err = send_to_all(c, &m);
+    cf_buf_fini(&yaml);
+    return err;
+}
+
+static cf_err save_predictions(coordinator *c, int fold)
+{
+    char dir[CF_PATH_MAX], path[CF_PATH_MAX], name[32];
+    snprintf(name, sizeof name, "fold-%d", fold);
+    CF_TRY(cf_path_join(dir, sizeof dir, c->job->run_dir, name));
+    CF_TRY(cf_dir_make(dir));
+    CF_TRY(cf_path_join(path, sizeof path, dir, "predictions.csv"));
+    cf_predictions p = {0};
+    cf_err err = cf_gather_predictions(&c->gather, fold, &p);
+    if (err == CF_OK) err = cf_predictions_write(path, &c->cells.scheme, &p);
+    cf_predictions_fini(&p);
+    return err;
+}
+
+static cf_err take_result(coordinator *c, const cf_msg_result *r)
+{
+    bool complete = false;
+    CF_TRY(cf_gather_add(&c->gather, r, &complete));
+    if (!complete) return CF_OK;
+    if (r->final) return save_predictions(c, r->fold);
+    double accuracy = cf_gather_take_curve(&c->gather, r->fold);
+    cf_board_end(&c->board);
+    cf_log_info("fold %d, epoch %lld: test accuracy %.4f", r->fold, (long long)r->epoch, accuracy);
+    return log_test(c, r->fold, r->epoch, accuracy);
+}
+
+static cf_err take_message(coordinator *c, const cf_message *m)
+{
+    switch (m->kind) {
+    case CF_MSG_PROGRESS:
+        cf_board_update(&c->board, &m->progress);
+        return m->progress.phase == CF_PHASE_EPOCH ? log_epoch(c, &m->progress) : CF_OK;
+    case CF_MSG_RESULT:
+        return take_result(c, &m->result);
+    case CF_MSG_DONE:
+        if (m->done.code != CF_OK)
+            return cf_fail(m->done.code, "worker %d on %s: %s", m->from, c->hellos[m->from].host,
+                           m->done.text);
+        c->n_done++;
+        return CF_OK;
+    default:
+        return cf_fail(CF_E_DEVICE, "worker %d sent a message of kind %d", m->from, (int)m->kind);
+    }
+}
+
+static cf_err serve(coordinator *c)
+{
+    while (c->n_done < c->job->n_workers) {
+        cf_message m;
+        bool got = false;
+        CF_TRY(receive(c, LISTEN_NS, &got, &m));
+        if (!got) continue;
+        cf_err err = take_message(c, &m);
+        cf_message_fini(&m);
+        CF_TRY(err);
+    }
+    return CF_OK;
+}
+
+/* ---- the whole --------------------------------------------------------------------------------
+ */
+
+static cf_err check_fold(const coordinator *c)
+{
+    if (c->job->only_fold >= c->run.n_folds)
+        return cf_fail(CF_E_USAGE, "--fold %d: this run has folds 0 to %d", c->job->only_fold,
+                       c->run.n_folds - 1);
+    return CF_OK;
+}
+
+static cf_err plan_grid(coordinator *c)
+{
+    cf_grid_cost cost = c->job->cost;
+    cost.n_folds = c->job->only_fold >= 0 ? 1 : c->run.n_folds;
+    CF_TRY(check_fold(c));
+    CF_TRY(cf_grid_plan(&cost, c->job->n_workers, (int)c->job->config->run_groups, &c->grid));
+    if (c->job->only_fold < 0) return CF_OK;
+    CF_TRY(cf_resize(&c->grid.group_of_fold, (size_t)c->run.n_folds, sizeof(int32_t)));
+    for (int f = 0; f < c->run.n_folds; f++)
+        c->grid.group_of_fold[f] = f == c->job->only_fold ? 0 : -1;
+    return CF_OK;
+}
+
+static cf_err prepare(coordinator *c)
+{
+    const cf_coordinator_job *job = c->job;
+    CF_TRY(cf_cells_open(job->config->data_cells, &c->cells));
+    CF_TRY(cf_run_folder_open(job->run_dir, job->config, &c->cells, &c->run));
+    CF_TRY(plan_grid(c));
+    CF_TRY(cf_gather_init(&c->gather, &c->cells, c->run.fold_of, c->run.n_folds));
+    return cf_new(&c->hellos, (size_t)job->n_workers, sizeof *c->hellos);
+}
+
+static cf_err run(coordinator *c, cf_buf *table)
+{
+    CF_TRY(prepare(c));
+    CF_TRY(collect_hellos(c));
+    CF_TRY(log_start(c));
+    cf_log_info("%lld images, %d folds, %d worker%s in %d group%s; run folder %s",
+                (long long)c->cells.n, c->run.n_folds, c->job->n_workers,
+                c->job->n_workers == 1 ? "" : "s", c->grid.n_groups,
+                c->grid.n_groups == 1 ? "" : "s", c->job->run_dir);
+    CF_TRY(send_plan(c));
+    cf_board_init(&c->board, c->job->terminal, c->run.n_folds, c->grid.group_of_fold);
+    cf_err err = serve(c);
+    cf_board_end(&c->board);
+    CF_TRY(err);
+    CF_TRY(cf_report_write(c->job->run_dir, &c->cells.scheme, table));
+    CF_TRY(log_finish(c));
+    cf_message bye = {.kind = CF_MSG_BYE};
+    return send_to_all(c, &bye);
+}
+
+cf_err cf_coordinator_run(const cf_coordinator_job *job, cf_buf *table)
+{
+    coordinator *c = NULL;
+    CF_TRY(cf_new(&c, 1, sizeof *c));
+    c->job = job;
+    c->start_ns = cf_clock_ns();
+    cf_err err = cf_channel_create(job->control, 0, CF_CHANNEL_TO_WORKERS, &c->channel);
+    if (err == CF_OK) err = run(c, table);
+    if (err == CF_OK) err = cf_channel_destroy(c->channel);
+    free(c->hellos);
+    cf_gather_fini(&c->gather);
+    cf_grid_fini(&c->grid);
+    cf_run_folder_fini(&c->run);
+    cf_cells_close(&c->cells);
+    cf_buf_fini(&c->wire);
+    free(c);
+    return err;
+}

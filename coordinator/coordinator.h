@@ -1,0 +1,29 @@
+/* The coordinator: makes the folds, plans the grid, hears progress, gathers, reports. It trains
+ * nothing and needs no device; while it waits it sleeps.
+ *
+ * Knows the workers only through proto/control.h. Threads: one; it may be a thread beside a worker
+ * of the same rank. Read first: cf_coordinator_run, then serve in coordinator.c. */
+#ifndef CF_COORDINATOR_COORDINATOR_H
+#define CF_COORDINATOR_COORDINATOR_H
+
+#include <mpi.h>
+
+#include "coordinator/grid.h"
+#include "proto/config.h"
+
+typedef struct cf_coordinator_job {
+    MPI_Comm control; /* the program's own duplicate of all ranks; borrowed */
+    int first_worker; /* rank in `control` of worker 0: 1 beside a coordinator rank, else 0 */
+    int n_workers;
+    const cf_config *config; /* effective and valid; data.cells is an absolute path; borrowed */
+    const char *run_dir;     /* absolute; borrowed */
+    int only_fold;           /* -1: all folds */
+    cf_grid_cost cost;       /* the planner's estimate; n_folds is filled in here */
+    bool terminal;           /* progress as a bar */
+} cf_coordinator_job;
+
+/* Local to the coordinator; blocks until the job is over. `table` receives the Markdown table.
+ * Errors: its own, or the first of a worker, with rank and host named. */
+CF_CHECKED cf_err cf_coordinator_run(const cf_coordinator_job *job, cf_buf *table);
+
+#endif

@@ -1,0 +1,127 @@
+#include "coordinator/run_folder.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "coordinator/folds.h"
+#include "kernels/base/mem.h"
+
+/* Folds as the configuration asks for them. */
+static cf_err make_folds(const cf_config *c, const cf_cells *cells, cf_run_folder *run)
+{
+    run->n_folds = (int)c->data_folds;
+    if (c->data_folds_file[0] != '\0')
+        return cf_folds_read(c->data_folds_file, cells, &run->n_folds, run->fold_of);
+    return cf_folds_stratified(cells, run->n_folds, (uint64_t)c->data_seed, run->fold_of);
+}
+
+static cf_err save_text(const char *dir, const char *name, const char *text, size_t n)
+{
+    char path[CF_PATH_MAX];
+    CF_TRY(cf_path_join(path, sizeof path, dir, name));
+    return cf_file_save(path, text, n);
+}
+
+static cf_err write_run_yaml(const cf_config *c, const cf_run_folder *run)
+{
+    cf_buf yaml = {0};
+    cf_buf_printf(&yaml, "# cytofold %s\n# configuration: %016llx\n# data and folds: %016llx\n",
+                  CYTOFOLD_VERSION, (unsigned long long)cf_config_hash(c),
+                  (unsigned long long)run->data_hash);
+    cf_config_write(c, false, &yaml);
+    cf_err err = cf_buf_check(&yaml);
+    if (err == CF_OK) err = save_text(run->dir, "run.yaml", yaml.data, yaml.len);
+    cf_buf_fini(&yaml);
+    return err;
+}
+
+static cf_err start_folder(const cf_config *c, const cf_cells *cells, cf_run_folder *run)
+{
+    char path[CF_PATH_MAX];
+    CF_TRY(make_folds(c, cells, run));
+    run->data_hash = cf_folds_hash(cells, run->fold_of);
+    CF_TRY(cf_dir_make(run->dir));
+    CF_TRY(save_text(run->dir, "scheme.yaml", cells->scheme.text, strlen(cells->scheme.text)));
+    CF_TRY(cf_path_join(path, sizeof path, run->dir, "folds.csv"));
+    CF_TRY(cf_folds_write(path, cells, run->fold_of));
+    return write_run_yaml(c, run);
+}
+
+static size_t line_length(const char *text)
+{
+    return strcspn(text, "\n");
+}
+
+/* The first line in which two written configurations differ. */
+static cf_err describe_difference(const char *dir, const cf_config *old, const cf_config *new)
+{
+    cf_buf a = {0}, b = {0};
+    cf_config_write(old, false, &a);
+    cf_config_write(new, false, &b);
+    const char *p = cf_buf_text(&a), *q = cf_buf_text(&b);
+    while (*p != '\0' && *q != '\0' && line_length(p) == line_length(q) &&
+           memcmp(p, q, line_length(p)) == 0) {
+        p += line_length(p) + (p[line_length(p)] == '\n');
+        q += line_length(q) + (q[line_length(q)] == '\n');
+    }
+    cf_err err = cf_fail(CF_E_USAGE,
+                         "%s was started with another configuration: '%.*s' there, '%.*s' now; "
+                         "give another --run folder or the old setting",
+                         dir, (int)line_length(p), p, (int)line_length(q), q);
+    cf_buf_fini(&b);
+    cf_buf_fini(&a);
+    return err;
+}
+
+static cf_err resume_folder(const cf_config *c, const cf_cells *cells, const char *run_yaml,
+                            cf_run_folder *run)
+{
+    char path[CF_PATH_MAX];
+    cf_config *old = NULL;
+    CF_TRY(cf_new(&old, 1, sizeof *old));
+    cf_err err = cf_config_read(run_yaml, old);
+    if (err == CF_OK && cf_config_hash(old) != cf_config_hash(c))
+        err = describe_difference(run->dir, old, c);
+    free(old);
+    CF_TRY(err);
+    CF_TRY(cf_path_join(path, sizeof path, run->dir, "folds.csv"));
+    CF_TRY(cf_folds_read(path, cells, &run->n_folds, run->fold_of));
+    run->data_hash = cf_folds_hash(cells, run->fold_of);
+    run->resumed = true;
+    char *text = NULL, mark[64];
+    size_t n = 0;
+    CF_TRY(cf_file_read(run_yaml, 1 << 20, &text, &n));
+    snprintf(mark, sizeof mark, "# data and folds: %016llx\n", (unsigned long long)run->data_hash);
+    bool same = strstr(text, mark) != NULL;
+    free(text);
+    if (!same)
+        return cf_fail(CF_E_USAGE, "%s was started with other images or labels than %s holds now",
+                       run->dir, c->data_cells);
+    return CF_OK;
+}
+
+cf_err cf_run_folder_open(const char *dir, const cf_config *config, const cf_cells *cells,
+                          cf_run_folder *run)
+{
+    char run_yaml[CF_PATH_MAX];
+    memset(run, 0, sizeof *run);
+    run->dir = dir;
+    CF_TRY(cf_new(&run->fold_of, (size_t)cells->n, 1));
+    CF_TRY(cf_path_join(run_yaml, sizeof run_yaml, dir, "run.yaml"));
+    if (cf_path_exists(run_yaml)) return resume_folder(config, cells, run_yaml, run);
+    return start_folder(config, cells, run);
+}
+
+void cf_run_folder_fini(cf_run_folder *run)
+{
+    free(run->fold_of);
+    memset(run, 0, sizeof *run);
+}
+
+cf_err cf_run_folder_log(const cf_run_folder *run, const cf_buf *line)
+{
+    char path[CF_PATH_MAX];
+    CF_TRY(cf_path_join(path, sizeof path, run->dir, "log.jsonl"));
+    return cf_file_append(path, line->data, line->len);
+}

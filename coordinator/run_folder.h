@@ -1,0 +1,27 @@
+/* The run folder: what the coordinator writes before training starts, and what it finds there when
+ * the same command comes again. Threads: one caller. Read first: cf_run_folder_open. */
+#ifndef CF_COORDINATOR_RUN_FOLDER_H
+#define CF_COORDINATOR_RUN_FOLDER_H
+
+#include "proto/cells.h"
+#include "proto/config.h"
+
+typedef struct cf_run_folder {
+    const char *dir; /* borrowed */
+    int n_folds;
+    uint8_t *fold_of; /* owned, [n] */
+    uint64_t data_hash;
+    bool resumed; /* run.yaml was there before */
+} cf_run_folder;
+
+/* New folder: makes it, splits (or reads data.folds_file), writes scheme.yaml, folds.csv, run.yaml
+ * (the last: a folder with run.yaml is complete). Old folder: reads folds.csv and refuses,
+ * CF_E_USAGE with the difference, another configuration or other data. Release with fini in any
+ * case. */
+CF_CHECKED cf_err cf_run_folder_open(const char *dir, const cf_config *config,
+                                     const cf_cells *cells, cf_run_folder *run);
+void cf_run_folder_fini(cf_run_folder *run);
+/* Appends one line to log.jsonl. */
+CF_CHECKED cf_err cf_run_folder_log(const cf_run_folder *run, const cf_buf *line);
+
+#endif

@@ -1,0 +1,24 @@
+/* The worker: receives the plan, trains and tests its group's folds, saves, reports.
+ *
+ * Knows the coordinator only through proto/control.h. Threads: one for the step, those of the
+ * loader, one that writes checkpoints. Read first: cf_worker_run, then run_steps in worker.c. */
+#ifndef CF_WORKER_WORKER_H
+#define CF_WORKER_WORKER_H
+
+#include <mpi.h>
+
+#include "kernels/base/err.h"
+
+typedef struct cf_worker_job {
+    MPI_Comm control;     /* the program's own duplicate of all ranks; borrowed */
+    MPI_Comm workers;     /* the workers alone, in worker order; borrowed */
+    int coordinator_rank; /* in `control` */
+    int local_workers;    /* workers on this host: they share its cores */
+    int local_index;      /* of this worker among them: its device */
+} cf_worker_job;
+
+/* Collective over the workers. Returns when the coordinator has said that all is written, or with
+ * this worker's own error, which the coordinator has then been told. */
+CF_CHECKED cf_err cf_worker_run(const cf_worker_job *job);
+
+#endif
