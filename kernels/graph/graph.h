@@ -105,7 +105,7 @@ void cf_graph_destroy(cf_graph *graph);
 
 /* Adding nodes: *id receives the node's index. `name` must be unique. Errors: CF_E_USAGE, naming the
  * node, when shapes do not fit (channels not divisible by groups, empty output, residual of another
- * shape). */
+ * shape) or input and residual are one node. The graph is then as before. */
 CF_CHECKED cf_err cf_graph_input(cf_graph *g, cf_shape shape, int *id);
 CF_CHECKED cf_err cf_graph_conv(cf_graph *g, const char *name, int in, int residual,
                                 const cf_conv *conv, int *id);
@@ -113,7 +113,8 @@ CF_CHECKED cf_err cf_graph_maxpool(cf_graph *g, const char *name, int in, const 
                                    int *id);
 CF_CHECKED cf_err cf_graph_avgpool(cf_graph *g, const char *name, int in, int *id);
 CF_CHECKED cf_err cf_graph_dense(cf_graph *g, const char *name, int in, int64_t k, bool bias, int *id);
-/* Closes the graph. class_of: [n_outputs], copied; every class in 0..n_classes-1 must appear.
+/* Closes the graph; every other node must have a reader. class_of: [n_outputs], copied; every class in
+ * 0..n_classes-1 must appear.
  * smoothing in [0, 1): the target is (1-s) on the label's class and s/n_classes on every class. */
 CF_CHECKED cf_err cf_graph_loss(cf_graph *g, int in, const int *class_of, int n_classes,
                                 float smoothing);
@@ -124,9 +125,11 @@ int64_t cf_graph_macs(const cf_graph *g);
 
 /* ---- memory plan ------------------------------------------------------------------------------ */
 
-/* What a buffer holds. Y is the convolution's raw output (before normalisation), Z the node's output,
- * GY the gradient of Y, GIN the gradient this node gives its input, GRES the one it gives its
- * residual. All [N,H,W,C] in the activation type, but LOSS nodes: fp32 logits gradient [N,K]. */
+/* What a buffer holds. Y is the convolution's raw output before normalisation (none without one), Z
+ * the node's output, GY the gradient of Y (of Z, without normalisation and activation), GIN the gradient
+ * this node gives its input (none for readers of the input node), GRES the one it gives its residual.
+ * All [N,H,W,C] in the activation type, but Z and GY of the logits node and GIN of the loss node, which
+ * is the logits gradient: fp32 [N,K]. The loss node has GIN only, the input node Z only. */
 typedef enum cf_slot { CF_SLOT_Y, CF_SLOT_Z, CF_SLOT_GY, CF_SLOT_GIN, CF_SLOT_GRES, CF_N_SLOTS } cf_slot;
 
 typedef enum cf_mode { CF_MODE_TRAIN, CF_MODE_INFER } cf_mode;
@@ -148,11 +151,14 @@ typedef struct cf_memory_plan {
 } cf_memory_plan;
 
 /* Places all activations and gradients of one micro-batch in one arena, so that buffers whose lives
- * do not overlap share memory. Rules: in training Y and Z live until the node's own backward and the
- * last consumer's backward; in inference Z until its last consumer. GY of a node without residual is
- * in place of the first contribution to its output gradient; GRES likewise, and GY is then its own.
- * The residual's and the input's contributions are separate buffers: a node with two consumers sums
- * them when it reads them. */
+ * do not overlap share memory. Rules, in training: Y lives until the node's own backward; Z as long as
+ * anybody reads it: until the node's own backward where it has an activation (its sign is the mask),
+ * the backward of a convolution, dense layer or max-pool that has it as input, else the last reader's
+ * forward. GY of a node without residual is in place of the first contribution to its output gradient
+ * (that of uses[0]); GRES likewise, and GY is then its own. The residual's and the input's
+ * contributions are separate buffers: a node with two consumers sums them when it reads them. A
+ * contribution lives from its writer's backward to its reader's. In inference: Z until its last
+ * reader, Y in place of Z, no gradients. */
 CF_CHECKED cf_err cf_graph_plan(const cf_graph *g, cf_mode mode, cf_dtype dtype, cf_memory_plan *plan);
 void cf_memory_plan_fini(cf_memory_plan *plan);
 
