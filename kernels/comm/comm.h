@@ -30,6 +30,8 @@ typedef struct cf_comm_ops {
     cf_err (*wait)(cf_comm *c, int ticket);
     /* Collective, host memory. */
     cf_err (*broadcast)(cf_comm *c, void *buf, size_t bytes, int root);
+    /* Collective: the highest of all ranks' values, and the lowest rank that has it. */
+    cf_err (*highest)(cf_comm *c, int mine, int *value, int *rank);
     cf_err (*barrier)(cf_comm *c);
     void (*destroy)(cf_comm *c); /* collective; accepts NULL */
 } cf_comm_ops;
@@ -45,7 +47,8 @@ struct cf_comm {
 CF_CHECKED cf_err cf_comm_self_create(cf_comm **out);
 
 /* Collective: all ranks learn the highest error code of any of them; a rank that was fine gets that
- * code with the message "rank R failed". Stands before every branch that skips a collective. */
+ * code with the message "rank R failed", a failed one keeps its own message. Stands before every branch
+ * that skips a collective. */
 CF_CHECKED cf_err cf_comm_agree(cf_comm *c, cf_err mine);
 
 #endif
