@@ -62,7 +62,7 @@ typedef struct cf_update {
     float *state;      /* [n_state] running moments, updated */
     float *moment1;    /* [n_weights] momentum or first moment, updated */
     float *moment2;    /* [n_weights] second moment (Adam, AdamW), updated; NULL for SGD */
-    float *ema;        /* [n_weights] averaged weights, updated; NULL: none */
+    float *ema;        /* [n_weights + n_state] averaged weights and moments, updated; NULL: none */
     const void *sums;  /* the step's sum, int64_t or float, [cf_sums_count] */
     cf_reduce reduce;
     int n_micro;       /* micro-batches in the sum: gradients are divided by it */
