@@ -1,0 +1,329 @@
+/* train: reads and checks the configuration, starts mpirun when no launcher did, and gives each
+ * rank its role. */
+#include <limits.h>
+#include <pthread.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "coordinator/coordinator.h"
+#include "kernels/backend.h"
+#include "kernels/base/log.h"
+#include "kernels/base/mem.h"
+#include "kernels/comm/job.h"
+#include "launch/estimate.h"
+#include "launch/mpirun.h"
+#include "launch/verbs.h"
+#include "proto/cells.h"
+#include "proto/control.h"
+#include "worker/models.h"
+#include "worker/worker.h"
+
+#define ABORT_GRACE_NS (5LL * 1000000000)
+
+typedef struct train_options {
+    const char *config_path, *run_dir;
+    cf_strings operands, sets;
+    int64_t only_fold, workers;
+    bool help;
+} train_options;
+
+typedef struct train_job {
+    cf_config config;
+    cf_grid_cost cost;
+    char run_dir[PATH_MAX];
+} train_job;
+
+/* ---- options and configuration ----------------------------------------------------------------
+ */
+
+static cf_err parse(int argc, char **argv, train_options *o)
+{
+    const cf_option options[] = {
+        {"run", 0, CF_OPTION_TEXT, &o->run_dir, 0, 0, "DIR",
+         "run folder; the same command again resumes"},
+        {"set", 0, CF_OPTION_MANY, &o->sets, 0, 0, "KEY=VALUE",
+         "override a key of the configuration; paths are relative to the current folder"},
+        {"fold", 0, CF_OPTION_INT, &o->only_fold, 0, CF_MAX_FOLDS - 1, "K",
+         "this fold alone (job arrays)"},
+        {"workers", 0, CF_OPTION_INT, &o->workers, 1, 65536, "N",
+         "workers when mpirun is started here; default: run.workers, or one for two cores"},
+    };
+    CF_TRY(cf_options_parse(&cf_verb_train, options, sizeof options / sizeof options[0], argc, argv,
+                            1, 1, &o->operands, &o->help));
+    if (o->help) return CF_OK;
+    if (o->run_dir == NULL) return cf_fail(CF_E_USAGE, "train: --run DIR is missing");
+    o->config_path = o->operands.items[0];
+    return CF_OK;
+}
+
+/* `path` as seen from `base` (a folder), made absolute; an empty path stays empty. */
+static cf_err make_absolute(const char *base, char *path, size_t n)
+{
+    char joined[PATH_MAX], full[PATH_MAX];
+    if (path[0] == '\0') return CF_OK;
+    if (path[0] == '/')
+        snprintf(joined, sizeof joined, "%s", path);
+    else
+        CF_TRY(cf_path_join(joined, sizeof joined, base, path));
+    if (realpath(joined, full) == NULL) return cf_fail_errno(CF_E_DATA, "%s", joined);
+    if (strlen(full) >= n) return cf_fail(CF_E_USAGE, "%s: the path is too long", full);
+    strcpy(path, full);
+    return CF_OK;
+}
+
+static void folder_of(const char *path, char *folder, size_t n)
+{
+    snprintf(folder, n, "%s", path);
+    char *slash = strrchr(folder, '/');
+    if (slash == NULL)
+        snprintf(folder, n, ".");
+    else
+        slash[slash == folder] = '\0';
+}
+
+/* Relative paths start at the configuration file, those of --set at the current folder. */
+static cf_err resolve_paths(const cf_config *as_written, cf_config *c)
+{
+    char folder[PATH_MAX];
+    folder_of(c->path, folder, sizeof folder);
+    bool from_set = strcmp(as_written->data_cells, c->data_cells) != 0;
+    CF_TRY(make_absolute(from_set ? "." : folder, c->data_cells, sizeof c->data_cells));
+    from_set = strcmp(as_written->data_folds_file, c->data_folds_file) != 0;
+    return make_absolute(from_set ? "." : folder, c->data_folds_file, sizeof c->data_folds_file);
+}
+
+static cf_err read_config(const train_options *o, cf_config *c)
+{
+    cf_config *as_written = NULL;
+    CF_TRY(cf_config_read(o->config_path, c));
+    CF_TRY(cf_new(&as_written, 1, sizeof *as_written));
+    *as_written = *c;
+    cf_err err = CF_OK;
+    for (size_t i = 0; i < o->sets.n && err == CF_OK; i++) err = cf_config_set(c, o->sets.items[i]);
+    if (err == CF_OK) err = cf_config_validate(c);
+    if (err == CF_OK && c->data_cells[0] == '\0')
+        err = cf_fail(CF_E_USAGE,
+                      "%s: data.cells is empty: name the file that `cytofold pack` made, there "
+                      "or with --set data.cells=FILE",
+                      o->config_path);
+    if (err == CF_OK) err = resolve_paths(as_written, c);
+    free(as_written);
+    return err;
+}
+
+static cf_err check_scheme(const cf_config *c, const cf_cells *cells)
+{
+    if (c->data_scheme[0] == '\0') return CF_OK;
+    cf_scheme wanted;
+    CF_TRY(cf_scheme_read(c->data_scheme, &wanted));
+    bool same = wanted.n_classes == cells->scheme.n_classes;
+    for (int i = 0; same && i < wanted.n_classes; i++)
+        same = strcmp(wanted.classes[i].code, cells->scheme.classes[i].code) == 0;
+    cf_scheme_fini(&wanted);
+    if (!same)
+        return cf_fail(CF_E_USAGE,
+                       "data.scheme is %s, but %s was packed with the classes of scheme %s",
+                       c->data_scheme, c->data_cells, cells->scheme.name);
+    return CF_OK;
+}
+
+/* All that can be found wrong before a rank is started, and the planner's figures. */
+static cf_err prepare(const train_options *o, train_job *job)
+{
+    cf_cells cells = {0};
+    cf_graph *graph = NULL;
+    int64_t *counts = NULL;
+    CF_TRY(read_config(o, &job->config));
+    snprintf(job->run_dir, sizeof job->run_dir, "%s", o->run_dir);
+    if (o->run_dir[0] != '/') {
+        char here[PATH_MAX];
+        if (getcwd(here, sizeof here) == NULL)
+            return cf_fail_errno(CF_E_UNEXPECTED, "current folder");
+        CF_TRY(cf_path_join(job->run_dir, sizeof job->run_dir, here, o->run_dir));
+    }
+    cf_err err = CF_OK;
+    CF_TRY_GOTO(cf_cells_open(job->config.data_cells, &cells), out);
+    CF_TRY_GOTO(check_scheme(&job->config, &cells), out);
+    CF_TRY_GOTO(cf_model_build(&job->config, &cells.scheme, job->config.train_micro_batch, &graph),
+                out);
+    CF_TRY_GOTO(cf_new(&counts, (size_t)cells.scheme.n_classes, sizeof *counts), out);
+    cf_cells_count(&cells, counts);
+    CF_TRY_GOTO(cf_estimate(&job->config, &cells.scheme, counts, graph, 0, &job->cost), out);
+out:
+    free(counts);
+    cf_graph_destroy(graph);
+    cf_cells_close(&cells);
+    return err;
+}
+
+/* ---- roles ------------------------------------------------------------------------------------
+ */
+
+static int default_workers(const train_options *o, const cf_config *c)
+{
+    if (o->workers > 0) return (int)o->workers;
+    if (c->run_workers > 0) return (int)c->run_workers;
+    const cf_backend_ops *ops = NULL;
+    static const char *const devices[] = {"auto", "cpu", "cuda"};
+    if (cf_backend_find(devices[c->run_device], &ops) == CF_OK && strcmp(ops->name, "cpu") != 0)
+        return cf_backend_device_count(ops);
+    long cores = sysconf(_SC_NPROCESSORS_ONLN);
+    return cores > 2 ? (int)(cores / 2) : 1;
+}
+
+/* Beside a worker when there is one rank, or (auto) when the ranks are as many as the devices. */
+static bool coordinator_is_thread(const cf_job *job, const cf_config *c)
+{
+    if (job->size == 1 || c->run_coordinator == CF_COORDINATOR_THREAD) return true;
+    if (c->run_coordinator == CF_COORDINATOR_RANK) return false;
+    const cf_backend_ops *ops = NULL;
+    if (cf_backend_find("auto", &ops) != CF_OK || strcmp(ops->name, "cpu") == 0) return false;
+    return job->local_size <= cf_backend_device_count(ops);
+}
+
+static cf_err run_worker(const cf_job *job, bool thread, MPI_Comm workers)
+{
+    MPI_Comm local = MPI_COMM_NULL;
+    cf_worker_job w = {.control = job->control, .workers = workers, .coordinator_rank = 0};
+    CF_TRY(
+        cf_mpi_check(MPI_Comm_split_type(workers, MPI_COMM_TYPE_SHARED, 0, MPI_INFO_NULL, &local),
+                     "MPI_Comm_split_type"));
+    MPI_Comm_size(local, &w.local_workers);
+    MPI_Comm_rank(local, &w.local_index);
+    MPI_Comm_free(&local);
+    cf_err err = cf_worker_run(&w);
+    /* The coordinator has the message and ends the job; should it be gone, we do. */
+    if (err != CF_OK && !thread) {
+        cf_sleep_ns(ABORT_GRACE_NS);
+        cf_log_error("%s", cf_err_text());
+        cf_job_abort(err);
+    }
+    return err;
+}
+
+/* The coordinator's thread or rank: prepares, runs, prints. Ends the whole job on an error, since
+ * the workers cannot be told when they wait for a plan or for each other. */
+static void run_coordinator(const train_options *o, const cf_job *job, bool thread)
+{
+    train_job *t = NULL;
+    cf_buf table = {0};
+    cf_err err = cf_new(&t, 1, sizeof *t);
+    if (err == CF_OK) err = prepare(o, t);
+    if (err == CF_OK) {
+        cf_coordinator_job c = {
+            .control = job->control,
+            .first_worker = thread ? 0 : 1,
+            .n_workers = thread ? job->size : job->size - 1,
+            .config = &t->config,
+            .run_dir = t->run_dir,
+            .only_fold = (int)o->only_fold,
+            .cost = t->cost,
+            .terminal = isatty(STDERR_FILENO) != 0 || getenv("CYTOFOLD_TERMINAL") != NULL,
+        };
+        err = cf_coordinator_run(&c, &table);
+    }
+    if (err != CF_OK) {
+        cf_log_error("%s", cf_err_text());
+        if (job->size == 1) _exit((int)err);
+        cf_job_abort(err);
+    }
+    fputs(cf_buf_text(&table), stdout);
+    fflush(stdout);
+    cf_buf_fini(&table);
+    free(t);
+}
+
+typedef struct thread_argument {
+    const train_options *options;
+    const cf_job *job;
+} thread_argument;
+
+static void *coordinator_thread(void *argument)
+{
+    const thread_argument *a = argument;
+    run_coordinator(a->options, a->job, true);
+    return NULL;
+}
+
+static cf_err run_beside_worker(const train_options *o, const cf_job *job, MPI_Comm workers)
+{
+    pthread_t thread;
+    thread_argument argument = {o, job};
+    if (job->rank != 0) return run_worker(job, false, workers);
+    if (pthread_create(&thread, NULL, coordinator_thread, &argument) != 0)
+        return cf_fail(CF_E_UNEXPECTED, "cannot start the coordinator's thread");
+    /* On an error of the worker the coordinator hears of it, reports, and ends the process. */
+    cf_err err = run_worker(job, true, workers);
+    pthread_join(thread, NULL);
+    return err;
+}
+
+static cf_err run_ranks(const train_options *o)
+{
+    cf_job job;
+    MPI_Comm workers = MPI_COMM_NULL;
+    cf_config *config = NULL;
+    CF_TRY(cf_job_init(&job));
+    CF_TRY(cf_new(&config, 1, sizeof *config));
+    /* Every rank needs the coordinator's place; a faulty file is reported by the coordinator alone.
+     */
+    cf_config_defaults(config);
+    if (cf_config_read(o->config_path, config) == CF_OK)
+        for (size_t i = 0; i < o->sets.n; i++)
+            if (cf_config_set(config, o->sets.items[i]) != CF_OK) break;
+    bool thread = coordinator_is_thread(&job, config);
+    free(config);
+    cf_log_setup(getenv("CYTOFOLD_VERBOSE") != NULL ? CF_LOG_VERBOSE : CF_LOG_NORMAL,
+                 thread || job.rank > 0 ? job.rank : -1);
+    bool worker = thread || job.rank > 0;
+    CF_TRY(cf_mpi_check(MPI_Comm_split(job.data, worker ? 0 : 1, job.rank, &workers),
+                        "MPI_Comm_split"));
+    cf_err err = CF_OK;
+    if (thread)
+        err = run_beside_worker(o, &job, workers);
+    else if (worker)
+        err = run_worker(&job, false, workers);
+    else
+        run_coordinator(o, &job, false);
+    if (err != CF_OK) return err;
+    MPI_Comm_free(&workers);
+    return cf_job_fini(&job);
+}
+
+static cf_err train(int argc, char **argv)
+{
+    train_options o = {.only_fold = -1};
+    cf_err err = parse(argc, argv, &o);
+    if (err != CF_OK || o.help) goto out;
+    if (cf_launcher_present()) {
+        err = run_ranks(&o);
+    } else {
+        train_job *job = NULL;
+        CF_TRY_GOTO(cf_new(&job, 1, sizeof *job), out);
+        err = prepare(&o, job);
+        int workers = default_workers(&o, &job->config);
+        bool thread = job->config.run_coordinator == CF_COORDINATOR_THREAD;
+        free(job);
+        if (err == CF_OK && thread && workers == 1)
+            err = run_ranks(&o);
+        else if (err == CF_OK)
+            err = cf_mpirun_exec(workers + (thread ? 0 : 1), argc, argv);
+    }
+out:
+    cf_strings_fini(&o.sets);
+    cf_strings_fini(&o.operands);
+    return err;
+}
+
+const cf_verb cf_verb_train = {
+    .name = "train",
+    .summary = "the main job: train and test all folds, average, report",
+    .usage = "CONFIG --run DIR [--set KEY=VALUE]... [--fold K]",
+    .details =
+        "Without an MPI launcher train starts mpirun itself: a coordinator and --workers workers.\n"
+        "Under mpirun, srun or a job array it takes the ranks it is given. The same command again\n"
+        "resumes at the last checkpoint; the result is the same bits.",
+    .run = train,
+};

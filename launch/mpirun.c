@@ -1,0 +1,47 @@
+#include "launch/mpirun.h"
+
+#include <limits.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "kernels/base/mem.h"
+
+bool cf_launcher_present(void)
+{
+    static const char *const marks[] = {"OMPI_COMM_WORLD_SIZE", "PMIX_RANK", "PMI_RANK",
+                                        "PMI_SIZE"};
+    for (size_t i = 0; i < sizeof marks / sizeof marks[0]; i++)
+        if (getenv(marks[i]) != NULL) return true;
+    return false;
+}
+
+cf_err cf_mpirun_exec(int n_ranks, int argc, char **argv)
+{
+    /* More ranks than cores is our normal case (the coordinator sleeps), and threads place
+     * themselves. */
+    static const char *const options[] = {"mpirun", "--quiet", "--oversubscribe", "--bind-to",
+                                          "none"};
+    enum { N_OPTIONS = sizeof options / sizeof options[0] };
+    char program[PATH_MAX], ranks[16];
+    ssize_t length = readlink("/proc/self/exe", program, sizeof program - 1);
+    if (length < 0) return cf_fail_errno(CF_E_UNEXPECTED, "/proc/self/exe");
+    program[length] = '\0';
+    snprintf(ranks, sizeof ranks, "%d", n_ranks);
+    char **words = NULL;
+    CF_TRY(cf_new(&words, (size_t)argc + N_OPTIONS + 4, sizeof *words));
+    int n = 0;
+    for (int i = 0; i < N_OPTIONS; i++) words[n++] = (char *)(uintptr_t)options[i];
+    words[n++] = (char *)(uintptr_t) "-n";
+    words[n++] = ranks;
+    words[n++] = program;
+    for (int i = 0; i < argc; i++) words[n++] = argv[i];
+    /* Open MPI asks root to confirm twice; containers run as root. */
+    setenv("OMPI_ALLOW_RUN_AS_ROOT", "1", 1);
+    setenv("OMPI_ALLOW_RUN_AS_ROOT_CONFIRM", "1", 1);
+    if (isatty(STDERR_FILENO) != 0) setenv("CYTOFOLD_TERMINAL", "1", 1);
+    execvp(words[0], words);
+    free(words);
+    return cf_fail_errno(CF_E_DEVICE, "cannot start mpirun (Debian's package is openmpi-bin)");
+}

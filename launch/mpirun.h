@@ -1,0 +1,16 @@
+/* Starting mpirun when no launcher has started us. Threads: main only. */
+#ifndef CF_LAUNCH_MPIRUN_H
+#define CF_LAUNCH_MPIRUN_H
+
+#include <stdbool.h>
+
+#include "kernels/base/err.h"
+
+/* True when mpirun, srun or another PMI launcher has given this process a rank. The variables of a
+ * batch script alone (SLURM_PROCID is also set there) do not count. */
+bool cf_launcher_present(void);
+/* Replaces this process by `mpirun -n n_ranks <this program> argv...`. Returns only on failure:
+ * CF_E_DEVICE, telling what to install or run. */
+CF_CHECKED cf_err cf_mpirun_exec(int n_ranks, int argc, char **argv);
+
+#endif
