@@ -29,6 +29,7 @@ typedef struct cf_num_list {
 enum cf_network { CF_NETWORK_RESNEXT, CF_NETWORK_SEQUENTIAL };
 enum cf_variant { CF_VARIANT_STANDARD, CF_VARIANT_PAPER };
 enum cf_stem { CF_STEM_FULL /* 7x7/2 + 3x3/2 pool */, CF_STEM_SMALL /* 3x3, no pool */ };
+enum cf_optimizer_word { CF_OPTIMIZER_SGD, CF_OPTIMIZER_ADAM, CF_OPTIMIZER_ADAMW };
 enum cf_schedule { CF_SCHEDULE_CONSTANT, CF_SCHEDULE_COSINE, CF_SCHEDULE_ONECYCLE, CF_SCHEDULE_STEP };
 enum cf_balance { CF_BALANCE_NATURAL, CF_BALANCE_DRAWS, CF_BALANCE_TEMPERED };
 enum cf_coordinator_mode { CF_COORDINATOR_AUTO, CF_COORDINATOR_RANK, CF_COORDINATOR_THREAD };

@@ -2,6 +2,7 @@
  *
  * Cells that a spreadsheet would take for a formula (=, +, -, @ first, where the cell is not a number)
  * are written with a leading apostrophe, which the reader takes off again.
+ * In messages "path:line:column" the column is the number of the cell in its row, from 1.
  * Threads: any. Read first: cf_csv, cf_predictions. */
 #ifndef CF_PROTO_CSV_H
 #define CF_PROTO_CSV_H
@@ -23,12 +24,18 @@ typedef struct cf_csv {
     char name[CF_PATH_MAX];
 } cf_csv;
 
-/* Errors: CF_E_DATA "path:line:column: ..." for a quote left open, rows of another length, NUL bytes. */
+/* Rows end in LF or CR LF; a byte order mark and empty lines are skipped. Errors: CF_E_DATA
+ * "path:line:column: ..." for a quote left open or out of place, rows of another length, NUL bytes, a
+ * header cell that stands twice, no header. */
 CF_CHECKED cf_err cf_csv_read(const char *path, size_t max_bytes, cf_csv *csv);
 CF_CHECKED cf_err cf_csv_parse(const char *name, const char *text, size_t n, cf_csv *csv);
 void cf_csv_fini(cf_csv *csv);
 /* Column of a header cell, or -1. */
 int cf_csv_column(const cf_csv *csv, const char *header);
+const char *cf_csv_cell(const cf_csv *csv, int64_t row, int column);
+/* CF_E_DATA with "path:line:column: " of a cell before the message. */
+CF_CHECKED CF_PRINTF(4, 5) cf_err cf_csv_fail(const cf_csv *csv, int64_t row, int column, const char *fmt,
+                                              ...);
 /* Appends one cell, quoted where needed; `last` ends the row. */
 typedef enum cf_csv_end { CF_CSV_MORE, CF_CSV_END_ROW } cf_csv_end;
 void cf_csv_put(cf_buf *out, const char *cell, cf_csv_end end);
@@ -41,7 +48,7 @@ typedef struct cf_predictions {
     char **sites;      /* owned strings, [n] */
     int32_t *folds;    /* [n] */
     int32_t *labels;   /* [n] class index */
-    int32_t *predicted;/* [n] class index: highest probability, the first on a tie */
+    int32_t *predicted; /* [n] class index: highest probability, the first on a tie */
     double *p;         /* [n][n_classes] after merging; rows sum to 1 */
 } cf_predictions;
 
