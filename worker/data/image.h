@@ -1,5 +1,6 @@
-/* Decoding image files to 8-bit RGB, and resizing. One decoder a format behind one table; limits are
- * checked from the header before anything is allocated. Threads: any. Read first: cf_image_decode. */
+/* Decoding image files to 8-bit RGB, and resizing. One decoder a format behind one table; limits
+ * are checked from the header before anything is allocated. Threads: any. Read first:
+ * cf_image_decode. */
 #ifndef CF_WORKER_DATA_IMAGE_H
 #define CF_WORKER_DATA_IMAGE_H
 
@@ -15,16 +16,18 @@ typedef struct cf_image {
 
 #define CF_IMAGE_DEFAULT_LIMIT (64LL * 1000 * 1000) /* pixels */
 
-/* By the file's content, not its name: JPEG (libjpeg-turbo), PNG (libpng; alpha dropped, 16 bit cut to 8,
- * grey and palette expanded). `name` is for messages. Errors: CF_E_DATA: unknown format, damaged or
- * truncated (also when the library would fill the rest with grey), more than max_pixels. */
-CF_CHECKED cf_err cf_image_decode(const char *name, const uint8_t *bytes, size_t n, int64_t max_pixels,
-                                  cf_image *image);
+/* By the file's content, not its name: JPEG (libjpeg-turbo), PNG (libpng; alpha dropped, 16 bit cut
+ * to 8, grey and palette expanded). `name` is for messages. Errors: CF_E_DATA: unknown format,
+ * damaged or truncated (also when the library would fill the rest with grey), more than max_pixels.
+ */
+CF_CHECKED cf_err cf_image_decode(const char *name, const uint8_t *bytes, size_t n,
+                                  int64_t max_pixels, cf_image *image);
 void cf_image_fini(cf_image *image);
-/* Resizes to height x width, triangle filter with support scaled to the reduction (antialiased bilinear,
- * as PIL's), in fixed point: the same bits on every machine. */
+/* Resizes to height x width, triangle filter with support scaled to the reduction (antialiased
+ * bilinear, as PIL's), in fixed point: the same bits on every machine. */
 CF_CHECKED cf_err cf_image_resize(const cf_image *in, int height, int width, cf_image *out);
 /* Writes a PNG file (synth, contact sheets). */
-CF_CHECKED cf_err cf_image_write_png(const char *path, const uint8_t *pixels, int height, int width);
+CF_CHECKED cf_err cf_image_write_png(const char *path, const uint8_t *pixels, int height,
+                                     int width);
 
 #endif

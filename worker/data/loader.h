@@ -1,8 +1,8 @@
 /* The loader: threads that prepare micro-batches ahead of the step.
  *
- * The caller queues requests in the order it will need them; batches come back in that order. What a
- * batch holds depends on its request alone, never on threads or timing. Threads: one caller.
- * Read first: cf_loader_request, cf_loader_next. */
+ * The caller queues requests in the order it will need them; batches come back in that order. What
+ * a batch holds depends on its request alone, never on threads or timing. Threads: one caller. Read
+ * first: cf_loader_request, cf_loader_next. */
 #ifndef CF_WORKER_DATA_LOADER_H
 #define CF_WORKER_DATA_LOADER_H
 
@@ -17,17 +17,19 @@ typedef struct cf_loader cf_loader;
 
 /* One micro-batch to prepare. Slots past n_images are filled with zeros and label 0. */
 typedef struct cf_request {
-    const int64_t *images; /* [n_images] indices in the cells file; borrowed until the batch is returned */
-    int n_images;          /* 1..batch size */
-    int augment;           /* 0: the fixed zoom only (test); 1: random draws */
+    const int64_t
+        *images;  /* [n_images] indices in the cells file; borrowed until the batch is returned */
+    int n_images; /* 1..batch size */
+    int augment;  /* 0: the fixed zoom only (test); 1: random draws */
     int fold;
     int64_t epoch;
-    int64_t first_draw;    /* number of images[0] among the epoch's draws: names the random stream */
+    int64_t first_draw; /* number of images[0] among the epoch's draws: names the random stream */
 } cf_request;
 
 typedef struct cf_prepared {
-    const float *images; /* [batch][size][size][3]; owned by the loader, valid until the next call */
-    const int *labels;   /* [batch] */
+    const float
+        *images;       /* [batch][size][size][3]; owned by the loader, valid until the next call */
+    const int *labels; /* [batch] */
     int n_images;
 } cf_prepared;
 
@@ -37,16 +39,21 @@ CF_CHECKED cf_err cf_loader_create(const cf_cells *cells, const cf_config *confi
 void cf_loader_destroy(cf_loader *l); /* accepts NULL; stops and joins its threads */
 /* Never blocks for long: requests wait in a queue that grows. */
 CF_CHECKED cf_err cf_loader_request(cf_loader *l, const cf_request *r);
-/* The next batch in order; *wait_ns is the time the caller stood waiting for it. */
+/* The next batch in order; *wait_ns is the time the caller stood waiting for it. CF_E_DATA naming
+ * the image when stored pixels do not match their hash (checked when an image is first read). */
 CF_CHECKED cf_err cf_loader_next(cf_loader *l, cf_prepared *batch, int64_t *wait_ns);
 
-/* The random map of one draw; config decides the ranges. source: side lengths of the stored image. */
-void cf_augment_draw(const cf_config *config, int source_height, int source_width, int fold, int64_t epoch,
-                     int64_t draw, cf_augment *t);
+enum { CF_AUGMENT_MAX_SIZE = 1024 }; /* largest output side, px: the range of model.image_size */
+
+/* The random map of one draw; config decides the ranges. source: side lengths of the stored image.
+ */
+void cf_augment_draw(const cf_config *config, int source_height, int source_width, int fold,
+                     int64_t epoch, int64_t draw, cf_augment *t);
 /* The map of a test image: resampling to image_size with the fixed zoom. */
 void cf_augment_plain(const cf_config *config, int source_height, int source_width, cf_augment *t);
-/* One image: uint8 [height][width][3] to float [size][size][3]. A reduction by more than 1.5 samples the
- * area (the mean of a regular grid of bilinear samples), so that small inputs do not alias. */
+/* One image: uint8 [height][width][3] to float [size][size][3]. A reduction by more than 1.5
+ * samples the area (the mean of a regular grid of bilinear samples), so that small inputs do not
+ * alias. size: at most CF_AUGMENT_MAX_SIZE. */
 void cf_augment_apply(const uint8_t *src, int height, int width, const cf_augment *t,
                       const cf_normalize *norm, int size, float *out);
 void cf_normalize_from(const cf_config *config, cf_normalize *norm);

@@ -73,29 +73,18 @@ static uint8_t round_to_byte(int32_t sum)
 
 /* Red, green, blue and an idle lane: one multiplication a pixel. */
 typedef int32_t lanes __attribute__((vector_size(16)));
-typedef uint8_t lane_bytes __attribute__((vector_size(4)));
 
-/* Three bytes, not four: the last pixel of an image may be the last of a page. */
-static lanes load_pixel(const uint8_t *p)
-{
-    uint16_t low;
-    memcpy(&low, p, sizeof low);
-    uint32_t word = low | (uint32_t)p[2] << 16; /* little endian, as cells files are */
-    lane_bytes v;
-    memcpy(&v, &word, sizeof v);
-    return __builtin_convertvector(v, lanes);
-}
-
-/* in: [n_rows][w_in][3], out: [n_rows][w_out][3] */
+/* in: [n_rows][w_in][3], out: [n_rows][w_out][3], row: [w_in] scratch */
 static void resize_rows(const uint8_t *in, int n_rows, int w_in, const taps *t, int w_out,
-                        uint8_t *out)
+                        lanes *row, uint8_t *out)
 {
     for (int y = 0; y < n_rows; y++, in += (size_t)w_in * 3) {
+        for (int x = 0; x < w_in; x++) row[x] = (lanes){in[3 * x], in[3 * x + 1], in[3 * x + 2], 0};
         for (int x = 0; x < w_out; x++, out += 3) {
             const int32_t *w = t->weight + (size_t)x * (size_t)t->n_taps;
-            const uint8_t *p = in + (size_t)t->first[x] * 3;
+            const lanes *p = row + t->first[x];
             lanes sum = {0};
-            for (int k = 0; k < t->count[x]; k++, p += 3) sum += load_pixel(p) * w[k];
+            for (int k = 0; k < t->count[x]; k++) sum += p[k] * w[k];
             for (int c = 0; c < 3; c++) out[c] = round_to_byte(sum[c]);
         }
     }
@@ -127,15 +116,18 @@ cf_err cf_image_resize(const cf_image *in, int height, int width, cf_image *out)
     cf_image rows = {0}; /* [in height][width] */
     taps across = {0}, down = {0};
     int32_t *sum = NULL;
+    lanes *row = NULL;
     cf_err err;
     CF_TRY_GOTO(taps_init(&across, in->width, width), out);
     CF_TRY_GOTO(taps_init(&down, in->height, height), out);
     CF_TRY_GOTO(cf_image_alloc("resized image", in->height, width, INT64_MAX, &rows), out);
     CF_TRY_GOTO(cf_image_alloc("resized image", height, width, INT64_MAX, out), out);
     CF_TRY_GOTO(cf_new(&sum, (size_t)width * 3, sizeof *sum), out);
-    resize_rows(in->pixels, in->height, in->width, &across, width, rows.pixels);
+    CF_TRY_GOTO(cf_new_aligned(&row, (size_t)in->width, sizeof *row), out);
+    resize_rows(in->pixels, in->height, in->width, &across, width, row, rows.pixels);
     resize_columns(rows.pixels, &down, (size_t)width * 3, height, sum, out->pixels);
 out:
+    free(row);
     free(sum);
     cf_image_fini(&rows);
     taps_fini(&down);

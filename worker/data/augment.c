@@ -1,0 +1,241 @@
+/* The random map of a draw, and its fast application on the host.
+ *
+ * Formulas are those of kernels/math/augment.h in the same order of operations, four lanes (red,
+ * green, blue, idle) at a time; a test holds the two to the same bits. */
+#include <math.h>
+#include <string.h>
+
+#include "worker/data/loader.h"
+
+/* Uniform in [lo, hi]. Every draw takes the same numbers from its stream whatever is switched on,
+ * so that changing one setting leaves the others' values alone. */
+static double between(cf_rng *rng, double lo, double hi)
+{
+    return lo + (hi - lo) * (double)cf_rng_uniform(rng);
+}
+
+/* m = the 2x2 product a * b. */
+static void multiply(const double a[4], const double b[4], double m[4])
+{
+    double r[4] = {a[0] * b[0] + a[1] * b[2], a[0] * b[1] + a[1] * b[3], a[2] * b[0] + a[3] * b[2],
+                   a[2] * b[1] + a[3] * b[3]};
+    memcpy(m, r, sizeof r);
+}
+
+/* Sets the map so that output pixel p reads the source at center_in + fit * m * (p - center_out -
+ * shift), where fit scales the output's sides to the source's, less the fixed zoom. m: output
+ * pixels. */
+static void set_map(const cf_config *config, int height, int width, const double m[4],
+                    const double shift[2], cf_augment *t)
+{
+    double size = (double)config->model_image_size;
+    double fit_x = width / size / config->augment_zoom,
+           fit_y = height / size / config->augment_zoom;
+    double from_x = (size - 1.0) / 2.0 + shift[0], from_y = (size - 1.0) / 2.0 + shift[1];
+    double a[6] = {fit_x * m[0], fit_x * m[1], 0.0, fit_y * m[2], fit_y * m[3], 0.0};
+    a[2] = (width - 1) / 2.0 - a[0] * from_x - a[1] * from_y;
+    a[5] = (height - 1) / 2.0 - a[3] * from_x - a[4] * from_y;
+    for (int i = 0; i < 6; i++) t->a[i] = (float)a[i];
+}
+
+void cf_augment_plain(const cf_config *config, int source_height, int source_width, cf_augment *t)
+{
+    static const double identity[4] = {1.0, 0.0, 0.0, 1.0}, none[2] = {0.0, 0.0};
+    *t = (cf_augment){.gain = {1.0f, 1.0f, 1.0f}};
+    set_map(config, source_height, source_width, identity, none, t);
+}
+
+/* value -> brightness * color_c * (contrast * (value - 1/2) + 1/2) */
+static void draw_colors(const cf_config *config, cf_rng *rng, cf_augment *t)
+{
+    double b = config->augment_brightness, k = config->augment_contrast, s = config->augment_color;
+    double brightness = between(rng, 1.0 - b, 1.0 + b), contrast = between(rng, 1.0 - k, 1.0 + k);
+    for (int c = 0; c < 3; c++) {
+        double factor = brightness * between(rng, 1.0 - s, 1.0 + s);
+        t->gain[c] = (float)(factor * contrast);
+        t->offset[c] = (float)(factor * 0.5 * (1.0 - contrast));
+    }
+}
+
+/* A rectangle of 2 to 20 % of the output's area, sides as 1:2 to 2:1, wholly inside. */
+static void draw_erase(const cf_config *config, cf_rng *rng, cf_augment *t)
+{
+    double size = (double)config->model_image_size;
+    int on = (double)cf_rng_uniform(rng) < config->augment_erase;
+    double area = between(rng, 0.02, 0.20) * size * size, ratio = exp2(between(rng, -1.0, 1.0));
+    int w = (int)(sqrt(area * ratio) + 0.5), h = (int)(sqrt(area / ratio) + 0.5);
+    int x0 = (int)between(rng, 0.0, size - w + 1.0), y0 = (int)between(rng, 0.0, size - h + 1.0);
+    if (!on) return;
+    int box[4] = {x0, y0, x0 + w, y0 + h};
+    memcpy(t->erase, box, sizeof box);
+}
+
+void cf_augment_draw(const cf_config *config, int source_height, int source_width, int fold,
+                     int64_t epoch, int64_t draw, cf_augment *t)
+{
+    cf_rng rng = cf_rng_at((uint64_t)config->train_seed, (uint32_t)fold, (uint32_t)epoch,
+                           (uint32_t)draw, CF_PURPOSE_AUGMENT);
+    *t = (cf_augment){0};
+    double r = config->augment_rotation, k = config->augment_shear, s = config->augment_shift;
+    double angle = between(&rng, -r, r) * (3.14159265358979323846 / 180.0);
+    int flip_x = cf_rng_uniform(&rng) < 0.5f && config->augment_flip_horizontal;
+    int flip_y = cf_rng_uniform(&rng) < 0.5f && config->augment_flip_vertical;
+    double shear = between(&rng, -k, k);
+    double zoom = between(&rng, config->augment_scale_min, config->augment_scale_max);
+    double size = (double)config->model_image_size;
+    double shift[2] = {between(&rng, -s, s) * size, between(&rng, -s, s) * size};
+    draw_colors(config, &rng, t);
+    draw_erase(config, &rng, t);
+
+    /* From output to source, so the content is scaled by zoom where the map is divided by it. */
+    double rotation[4] = {cos(angle), -sin(angle), sin(angle), cos(angle)};
+    double sheared[4] = {1.0, shear, 0.0, 1.0};
+    double scaled[4] = {(flip_x ? -1.0 : 1.0) / zoom, 0.0, 0.0, (flip_y ? -1.0 : 1.0) / zoom};
+    double m[4];
+    multiply(sheared, rotation, m);
+    multiply(scaled, m, m);
+    set_map(config, source_height, source_width, m, shift, t);
+}
+
+void cf_normalize_from(const cf_config *config, cf_normalize *norm)
+{
+    for (int c = 0; c < 3; c++) {
+        norm->mean[c] = (float)config->augment_mean.items[c];
+        norm->inv_std[c] = (float)(1.0 / config->augment_std.items[c]);
+    }
+}
+
+typedef float lanes __attribute__((vector_size(16)));
+typedef int32_t mask __attribute__((vector_size(16)));
+typedef uint8_t lane_bytes __attribute__((vector_size(4)));
+
+/* Three bytes, not four: the last pixel of an image may be the last of the mapping. */
+static inline lanes load_pixel(const uint8_t *p)
+{
+    uint16_t low;
+    memcpy(&low, p, sizeof low);
+    uint32_t word = low | (uint32_t)p[2] << 16; /* little endian, as cells files are */
+    lane_bytes v;
+    memcpy(&v, &word, sizeof v);
+    return __builtin_convertvector(v, lanes);
+}
+
+/* Where one row of samples lies in the source. */
+typedef struct row {
+    int32_t at[CF_AUGMENT_MAX_SIZE];    /* byte offset of the upper left neighbour */
+    int32_t right[CF_AUGMENT_MAX_SIZE]; /* bytes from a neighbour to the one at its right; 0 at the
+                                           edge */
+    int32_t below[CF_AUGMENT_MAX_SIZE]; /* the same downwards */
+    float fx[CF_AUGMENT_MAX_SIZE], fy[CF_AUGMENT_MAX_SIZE];
+} row;
+
+typedef struct source {
+    const uint8_t *pixels; /* borrowed, [height][width][3] */
+    int height, width;
+} source;
+
+/* Samples at output positions (x + dx, y). Only arithmetic, so that the compiler can vectorise it.
+ */
+static void locate(const source *s, const cf_augment *t, float dx, float y, int size, row *r)
+{
+    float max_x = (float)(s->width - 1), max_y = (float)(s->height - 1);
+    int stride = 3 * s->width, last_x = s->width - 1, last_y = s->height - 1;
+    float bx = t->a[1] * y, by = t->a[4] * y;
+    for (int i = 0; i < size; i++) {
+        float x = (float)i + dx;
+        float sx = t->a[0] * x + bx + t->a[2];
+        float sy = t->a[3] * x + by + t->a[5];
+        sx = sx < 0.0f ? 0.0f : sx > max_x ? max_x : sx;
+        sy = sy < 0.0f ? 0.0f : sy > max_y ? max_y : sy;
+        int x0 = (int)sx, y0 = (int)sy;
+        r->fx[i] = sx - (float)x0;
+        r->fy[i] = sy - (float)y0;
+        r->at[i] = y0 * stride + 3 * x0;
+        r->right[i] = x0 < last_x ? 3 : 0;
+        r->below[i] = y0 < last_y ? stride : 0;
+    }
+}
+
+/* sum[i] += the bilinear sample of row r, in 0..255. */
+static void sample(const source *s, const row *r, int size, lanes *sum)
+{
+    for (int i = 0; i < size; i++) {
+        const uint8_t *p = s->pixels + r->at[i], *q = p + r->below[i];
+        lanes p00 = load_pixel(p), p01 = load_pixel(p + r->right[i]);
+        lanes p10 = load_pixel(q), p11 = load_pixel(q + r->right[i]);
+        lanes top = p00 + r->fx[i] * (p01 - p00);
+        lanes low = p10 + r->fx[i] * (p11 - p10);
+        sum[i] += top + r->fy[i] * (low - top);
+    }
+}
+
+typedef struct finish {
+    lanes gain, offset, mean, inv_std;
+    float share; /* 1 / samples of a pixel */
+} finish;
+
+/* v where m is set, else 0. */
+static lanes only(mask m, lanes v)
+{
+    return (lanes)((mask)v & m);
+}
+
+/* Colour, clamp and normalisation of one row. out: [size][3] */
+static void finish_row(const finish *f, const lanes *sum, int size, float *out)
+{
+    const lanes one = {1.0f, 1.0f, 1.0f, 1.0f};
+    for (int i = 0; i < size; i++, out += 3) {
+        lanes v = sum[i] * f->share * (1.0f / 255.0f);
+        v = v * f->gain + f->offset;
+        v = only(~(v < 0.0f), v);
+        mask over = v > 1.0f;
+        v = only(over, one) + only(~over, v);
+        v = (v - f->mean) * f->inv_std;
+        if (i + 1 < size)
+            memcpy(out, &v, sizeof v); /* the idle lane is overwritten by the next pixel */
+        else
+            memcpy(out, &v, 3 * sizeof(float));
+    }
+}
+
+static void erase_row(const cf_augment *t, const cf_normalize *norm, int y, float *out)
+{
+    if (y < t->erase[1] || y >= t->erase[3]) return;
+    for (int x = t->erase[0]; x < t->erase[2]; x++)
+        for (int c = 0; c < 3; c++) out[3 * x + c] = (0.5f - norm->mean[c]) * norm->inv_std[c];
+}
+
+/* Samples along one output axis: 1, or enough that they lie at most one source pixel apart. */
+static int n_samples(float dx, float dy)
+{
+    float step = sqrtf(dx * dx + dy * dy);
+    return step > 1.5f ? (int)ceilf(step) : 1;
+}
+
+void cf_augment_apply(const uint8_t *src, int height, int width, const cf_augment *t,
+                      const cf_normalize *norm, int size, float *out)
+{
+    source s = {src, height, width};
+    int nx = n_samples(t->a[0], t->a[3]), ny = n_samples(t->a[1], t->a[4]);
+    finish f = {.share = 1.0f / (float)(nx * ny)};
+    for (int c = 0; c < 3; c++) {
+        f.gain[c] = t->gain[c];
+        f.offset[c] = t->offset[c];
+        f.mean[c] = norm->mean[c];
+        f.inv_std[c] = norm->inv_std[c];
+    }
+    row r;
+    lanes sum[CF_AUGMENT_MAX_SIZE];
+    for (int y = 0; y < size; y++, out += (size_t)size * 3) {
+        memset(sum, 0, (size_t)size * sizeof *sum);
+        for (int j = 0; j < ny; j++) {
+            float dy = ((float)j + 0.5f) / (float)ny - 0.5f; /* exactly 0 where ny is 1 */
+            for (int i = 0; i < nx; i++) {
+                locate(&s, t, ((float)i + 0.5f) / (float)nx - 0.5f, (float)y + dy, size, &r);
+                sample(&s, &r, size, sum);
+            }
+        }
+        finish_row(&f, sum, size, out);
+        erase_row(t, norm, y, out);
+    }
+}
