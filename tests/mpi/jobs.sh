@@ -1,0 +1,152 @@
+#!/bin/bash
+# Whole jobs on phantom cells (synthetic): the one law, resuming, and refusals. One case a call:
+#   jobs.sh PROGRAM CASE
+# Each case compares bytes. Needs mpirun.
+set -euo pipefail
+export LC_ALL=C OMPI_ALLOW_RUN_AS_ROOT=1 OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1
+program="$1" name="$2"
+config="$(cd "$(dirname "$0")" && pwd)/tiny.yaml"
+work="$(mktemp -d)"
+trap 'rm -rf "$work"' EXIT
+cd "$work"
+
+fail() { echo "FAILED: $*" >&2; exit 1; }
+say() { echo "-- $*"; }
+
+make_cells() {
+  "$program" synth -o phantoms --images 126 --size 32 --scheme bm7 --seed 5 >/dev/null
+  "$program" pack phantoms --scheme bm7 -o cells.cells >/dev/null
+}
+
+# train RUN WORKERS [OPTIONS...]
+train() {
+  local run="$1" workers="$2"
+  shift 2
+  "$program" train "$config" --run "$run" --workers "$workers" --set data.cells=cells.cells "$@" \
+    >"$run.out" 2>"$run.log" || { cat "$run.log" >&2; fail "train $run"; }
+}
+
+# What the law speaks of: predictions, metrics, tables and the last checkpoint of every fold.
+checksums() {
+  (cd "$1" && for f in fold-*; do
+    sha256sum "$f/predictions.csv" "$f/metrics.json"
+    newest="$(ls "$f"/checkpoint-*.ckpt | sort -V | tail -n 1)"
+    sha256sum "$newest"
+  done && sha256sum metrics.json table.csv table.md)
+}
+
+same() {
+  checksums "$1" >"$1.sums"
+  checksums "$2" >"$2.sums"
+  [ "$(wc -l <"$1.sums")" -ge 12 ] || fail "$1 has only $(wc -l <"$1.sums") files to compare"
+  diff "$1.sums" "$2.sums" || fail "$1 and $2 differ"
+  say "$1 and $2: $(wc -l <"$1.sums") files with the same bytes, $(sha256sum <"$1.sums" | cut -c1-16)"
+}
+
+# True once the run has saved something; false when it ended before.
+wait_for_checkpoint() {
+  local run="$1" launcher="$2"
+  for _ in $(seq 1 2000); do
+    if compgen -G "$run/fold-*/checkpoint-*.ckpt" >/dev/null; then return 0; fi
+    kill -0 "$launcher" 2>/dev/null || return 1
+    read -r -t 0.01 <> <(:) || true
+  done
+  return 1
+}
+
+# kill_once RUN WHO: starts a job, kills a worker or the launcher after its first checkpoint.
+kill_once() {
+  local run="$1" who="$2" launcher victim
+  "$program" train "$config" --run "$run" --workers 2 --set data.cells=cells.cells >/dev/null 2>&1 &
+  launcher=$!
+  wait_for_checkpoint "$run" "$launcher" || fail "$run ended before it could be killed"
+  victim="$launcher"
+  if [ "$who" = worker ]; then
+    victim="$(pgrep -P "$launcher" | sort -n | tail -n 1)"
+  fi
+  kill -9 "$victim" || fail "nothing to kill"
+  wait "$launcher" && fail "the killed job ended well"
+  # The ranks of a killed launcher notice and leave; the next job must not meet them.
+  for _ in $(seq 1 3000); do
+    pgrep -f -- "--run $run " >/dev/null || break
+    read -r -t 0.01 <> <(:) || true
+  done
+  pgrep -f -- "--run $run " >/dev/null && fail "processes of the killed job are left after 30 s"
+  [ -f "$run/fold-0/predictions.csv" ] && [ -f "$run/fold-1/predictions.csv" ] &&
+    [ -f "$run/fold-2/predictions.csv" ] && fail "the job had finished before it was killed"
+  return 0
+}
+
+case "$name" in
+ranks)
+  make_cells
+  train one 1
+  train two 2
+  train three 3
+  same one two
+  same one three
+  ;;
+thread)
+  make_cells
+  train rank 2
+  train thread 2 --set run.coordinator=thread
+  train alone 1 --set run.coordinator=thread
+  same rank thread
+  same rank alone
+  ;;
+groups)
+  make_cells
+  train one 3 --set run.groups=1
+  train three 3 --set run.groups=3
+  same one three
+  ;;
+again)
+  make_cells
+  train first 2
+  train second 2
+  same first second
+  train first 1 # finished: the same command again tests again and writes the same
+  same first second
+  ;;
+kill-worker | kill-launcher)
+  make_cells
+  train whole 2
+  for try in 1 2; do
+    kill_once "cut$try" "${name#kill-}"
+    train "cut$try" 3
+    grep -q "goes on at step" "cut$try.log" || fail "cut$try did not resume"
+    same whole "cut$try"
+  done
+  ;;
+folds)
+  make_cells
+  train whole 2
+  for k in 0 1 2; do train array 1 --fold "$k"; done
+  "$program" report array >/dev/null
+  same whole array
+  ;;
+refused)
+  make_cells
+  train run 1
+  code=0
+  "$program" train "$config" --run run --workers 1 --set data.cells=cells.cells --set train.epochs=9 \
+    >out 2>err || code=$?
+  [ "$code" = 2 ] || fail "another configuration: exit $code, expected 2"
+  grep -q "epochs" err || fail "the difference is not named: $(cat err)"
+  "$program" synth -o others --images 126 --size 32 --scheme bm7 --seed 6 >/dev/null
+  "$program" pack others --scheme bm7 -o others.cells >/dev/null
+  code=0
+  "$program" train "$config" --run run --workers 1 --set data.cells=others.cells >out 2>err || code=$?
+  [ "$code" = 2 ] || fail "other data: exit $code, expected 2"
+  ;;
+numeric)
+  make_cells
+  code=0
+  "$program" train "$config" --run run --workers 2 --set data.cells=cells.cells --set train.learning_rate=1e30 \
+    --set train.schedule=constant >out 2>err || code=$?
+  [ "$code" = 7 ] || { cat err; fail "learning rate 1e30: exit $code, expected 7"; }
+  grep -qE "fold [0-9]+, step [0-9]+" err || fail "the step is not named: $(cat err)"
+  ;;
+*) fail "no case $name" ;;
+esac
+say "$name ok"
