@@ -1,6 +1,6 @@
-/* Every figure that a table shows, from predictions: the one implementation of `score`, `report` and
- * `train`. Definitions with their source stand at each member. Threads: any.
- * Read first: cf_metrics, cf_metrics_compute. */
+/* Every figure that a table shows, from predictions: the one implementation of `score`, `report`
+ * and `train`. Definitions with their source stand at each member. Threads: any. Read first:
+ * cf_metrics, cf_metrics_compute. */
 #ifndef CF_COORDINATOR_METRICS_H
 #define CF_COORDINATOR_METRICS_H
 
@@ -19,7 +19,8 @@ typedef struct cf_class_metrics {
     int64_t support;   /* images with this label */
     int64_t predicted; /* images predicted as this class */
     double precision_strict, recall_strict, f1_strict;
-    double precision_tolerant, recall_tolerant, f1_tolerant; /* pairs of the scheme count as right */
+    double precision_tolerant, recall_tolerant,
+        f1_tolerant; /* pairs of the scheme count as right */
 } cf_class_metrics;
 
 /* One fold, or all folds pooled. */
@@ -27,11 +28,13 @@ typedef struct cf_fold_metrics {
     int fold; /* -1: pooled */
     int64_t n;
     double accuracy, accuracy_tolerant;
-    double balanced_accuracy, balanced_accuracy_tolerant; /* mean recall over classes with support */
-    double macro_f1, macro_f1_tolerant;                   /* mean F1 over classes with support or predictions */
+    double balanced_accuracy,
+        balanced_accuracy_tolerant;     /* mean recall over classes with support */
+    double macro_f1, macro_f1_tolerant; /* mean F1 over classes with support or predictions */
     double weighted_f1;
-    double nll, ece;       /* mean -ln p(label) with p clipped to 1e-12; 15 equal-width bins */
-    double *question_auc;  /* owned, [n_questions] ROC AUC by ranks, ties halved; NaN when one-sided */
+    double nll, ece; /* mean -ln p(label) with p clipped to 1e-12; 15 equal-width bins */
+    double
+        *question_auc; /* owned, [n_questions] ROC AUC by ranks, ties halved; NaN when one-sided */
     cf_class_metrics *classes; /* owned, [n_classes] */
     int64_t *confusion;        /* owned, [n_classes][n_classes]: truth row, predicted column */
 } cf_fold_metrics;
@@ -42,8 +45,8 @@ typedef struct cf_metrics {
     cf_fold_metrics pooled;
 } cf_metrics;
 
-/* m: released by cf_metrics_fini, empty on failure. CF_E_DATA: no rows, a label or class out of range,
- * more than CF_METRICS_MAX_FOLDS folds. */
+/* m: released by cf_metrics_fini, empty on failure. CF_E_DATA: no rows, a label or class out of
+ * range, more than CF_METRICS_MAX_FOLDS folds. */
 CF_CHECKED cf_err cf_metrics_compute(const cf_scheme *s, const cf_predictions *p, cf_metrics *m);
 void cf_metrics_fini(cf_metrics *m);
 /* Mean and sample SD (n-1; 0 for one fold) over folds of a double member at `offset` of
@@ -55,27 +58,28 @@ void cf_metrics_question_mean_sd(const cf_metrics *m, int q, double *mean, doubl
 
 /* Appends metrics.json to `out`:
  *
- * | key             | holds                                                                          |
- * | --------------- | ------------------------------------------------------------------------------ |
- * | scheme, images, n_folds, classes | name of the scheme, rows read, folds present, class codes in order |
- * | folds           | array, a fold object each, in order of fold number                             |
- * | mean, sd        | over folds (sample SD, n-1): the numbers of a fold object without its counts   |
- * | pooled          | a fold object over all rows, `fold` null                                       |
+ * | key                     | holds                                                            |
+ * | ----------------------- | ---------------------------------------------------------------- |
+ * | scheme, images, n_folds | name of the scheme, rows, folds that are there                   |
+ * | classes                 | class codes, in the order of the confusion matrix                |
+ * | mean, sd                | over folds (sample SD, n-1): a fold object's ratios, nll and ece |
+ * | pooled                  | a fold object over all rows, its `fold` null                     |
+ * | folds                   | array of fold objects in order of fold number                    |
  *
- * A fold object:
- *
- * | key                                | holds                                                       |
- * | ---------------------------------- | ----------------------------------------------------------- |
- * | fold, images                       | number of the fold, rows                                    |
- * | accuracy, accuracy_tolerant        | share of rows predicted right                               |
- * | balanced_accuracy, ..._tolerant    | mean recall over classes with support                       |
- * | macro_f1, macro_f1_tolerant        | mean F1 over classes with support or predictions            |
- * | weighted_f1                        | mean F1 weighted by support                                 |
- * | nll, ece                           | mean -ln p(label); expected calibration error, 15 bins      |
- * | questions.<NAME>.auc               | ROC AUC of a binary question; null when one-sided           |
- * | per_class.<CODE>.support, predicted | images with this label, predicted as it                    |
- * | per_class.<CODE>.precision_strict, recall_strict, f1_strict, ..._tolerant | ratios; 0 for 0/0    |
- * | confusion                          | rows truth, columns predicted, in the order of `classes`    |
+ * | key of a fold object            | holds                                            |
+ * | ------------------------------- | ------------------------------------------------ |
+ * | fold, images                    | number of the fold, rows                         |
+ * | accuracy[_tolerant]             | share of rows predicted right                    |
+ * | balanced_accuracy[_tolerant]    | mean recall over classes with support            |
+ * | macro_f1[_tolerant]             | mean F1 over classes with support or predictions |
+ * | weighted_f1                     | mean F1 weighted by support                      |
+ * | nll                             | mean of -ln p(label)                             |
+ * | ece                             | expected calibration error, 15 bins              |
+ * | questions.NAME.auc              | ROC AUC; null when one-sided                     |
+ * | per_class.CODE.support          | images with this label                           |
+ * | per_class.CODE.predicted        | images predicted as this class                   |
+ * | per_class.CODE.precision_strict | and recall_, f1_, ..._tolerant; 0 for 0/0        |
+ * | confusion                       | counts: rows truth, columns predicted            |
  */
 CF_CHECKED cf_err cf_metrics_write_json(const cf_scheme *s, const cf_metrics *m, cf_buf *out);
 

@@ -1,18 +1,19 @@
-/* Tables from metrics: table.csv, confusion.csv, table.md, metrics.json, and the table on the terminal.
- * Threads: any. Read first: cf_report_write. */
+/* Tables from metrics: table.csv, confusion.csv, table.md, metrics.json, and the table on the
+ * terminal. Threads: any. Read first: cf_report_write. */
 #ifndef CF_COORDINATOR_REPORT_H
 #define CF_COORDINATOR_REPORT_H
 
 #include "coordinator/metrics.h"
 
-/* Reads fold-K/predictions.csv of a run folder (all that are there), computes, and writes metrics.json,
- * table.csv, confusion.csv, table.md, and fold-K/metrics.json, each atomically. `table`: receives the
- * Markdown. Missing folds (by the run's folds.csv, else below the highest found) are named in the table and
- * in the log, not invented. CF_E_DATA when there are none, or when a fold's rows name another fold. */
+/* Reads fold-K/predictions.csv of a run folder (all that are there), computes, and writes
+ * metrics.json, table.csv, confusion.csv, table.md, and fold-K/metrics.json, each atomically.
+ * `table`: receives the Markdown. Missing folds (by the run's folds.csv, else below the highest
+ * found) are named in the table and in the log, not invented. CF_E_DATA when there are none, or
+ * when a fold's rows name another fold. */
 CF_CHECKED cf_err cf_report_write(const char *run_dir, const cf_scheme *s, cf_buf *table);
-/* The per-class table as Markdown: code, name, images, precision and recall tolerant and strict, mean ±
- * SD over folds; beside them the published figures where the scheme has them; then the summary lines and
- * the confusion matrix. */
+/* The per-class table as Markdown: code, name, images, precision and recall tolerant and strict,
+ * mean ± SD over folds; beside them the published figures where the scheme has them; then the
+ * summary lines and the confusion matrix. */
 CF_CHECKED cf_err cf_report_markdown(const cf_scheme *s, const cf_metrics *m, cf_buf *out);
 /* One row a class: code, name, images, <figure>_mean and <figure>_sd, published figures (empty
  * where there are none). */

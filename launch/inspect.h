@@ -1,0 +1,25 @@
+/* What `cytofold inspect` prints of each kind of file, as text or as one JSON object.
+ * Threads: main only. Read first: cf_inspection. */
+#ifndef CF_LAUNCH_INSPECT_H
+#define CF_LAUNCH_INSPECT_H
+
+#include <stdbool.h>
+
+#include "kernels/base/buf.h"
+#include "kernels/base/err.h"
+#include "kernels/base/file.h"
+
+typedef struct cf_inspection {
+    const char *path;
+    const char *scheme;          /* configuration: --scheme; NULL: what the file names */
+    const cf_strings *overrides; /* configuration: --set */
+    bool json;
+    bool layers; /* configuration: the dump of the graph instead of the table of layers */
+} cf_inspection;
+
+/* All append to `out`. */
+CF_CHECKED cf_err cf_inspect_cells(const cf_inspection *i, cf_buf *out);
+CF_CHECKED cf_err cf_inspect_checkpoint(const cf_inspection *i, cf_buf *out);
+CF_CHECKED cf_err cf_inspect_config(const cf_inspection *i, cf_buf *out);
+
+#endif

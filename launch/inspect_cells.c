@@ -1,0 +1,136 @@
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "coordinator/markdown.h"
+#include "kernels/base/mem.h"
+#include "launch/inspect.h"
+#include "launch/memory.h"
+#include "proto/cells.h"
+
+/* Images of every class and site. */
+typedef struct counts {
+    int64_t *of_class;      /* owned, [n_classes] */
+    int64_t *of_site;       /* owned, [n_sites] */
+    int64_t *of_class_site; /* owned, [n_classes][n_sites] */
+    int64_t patients_known; /* images with a patient */
+    int n_classes, n_sites;
+} counts;
+
+static void counts_fini(counts *c)
+{
+    free(c->of_class);
+    free(c->of_site);
+    free(c->of_class_site);
+}
+
+static cf_err counts_init(const cf_cells *cells, counts *c)
+{
+    *c = (counts){.n_classes = cells->scheme.n_classes, .n_sites = (int)cells->site_names.n};
+    size_t classes = (size_t)c->n_classes, sites = (size_t)c->n_sites, both;
+    if (!cf_size_mul(classes, sites, &both)) return cf_fail(CF_E_DATA, "%zu sites", sites);
+    CF_TRY(cf_new(&c->of_class, classes, sizeof(int64_t)));
+    CF_TRY(cf_new(&c->of_site, sites, sizeof(int64_t)));
+    CF_TRY(cf_new(&c->of_class_site, both, sizeof(int64_t)));
+    for (int64_t i = 0; i < cells->n; i++) {
+        c->of_class[cells->labels[i]]++;
+        c->of_site[cells->sites[i]]++;
+        c->of_class_site[(int64_t)cells->labels[i] * c->n_sites + cells->sites[i]]++;
+        c->patients_known += cells->patients[i] >= 0;
+    }
+    return CF_OK;
+}
+
+static void print_json(const cf_inspection *i, const cf_cells *cells, const counts *c, cf_buf *out)
+{
+    char hash[24];
+    cf_json j;
+    snprintf(hash, sizeof hash, "%016" PRIx64, cells->content_hash);
+    cf_json_begin(&j, out, false);
+    cf_json_object(&j, NULL);
+    cf_json_string(&j, "kind", "cells");
+    cf_json_string(&j, "file", i->path);
+    cf_json_integer(&j, "images", cells->n);
+    cf_json_integer(&j, "height", cells->height);
+    cf_json_integer(&j, "width", cells->width);
+    cf_json_number(&j, "um_per_px", cells->um_per_px);
+    cf_json_string(&j, "content_hash", hash);
+    cf_json_string(&j, "scheme", cells->scheme.name);
+    cf_json_integer(&j, "patients", (int64_t)cells->patient_names.n);
+    cf_json_integer(&j, "images_with_patient", c->patients_known);
+    cf_json_object(&j, "classes");
+    for (int k = 0; k < c->n_classes; k++)
+        cf_json_integer(&j, cells->scheme.classes[k].code, c->of_class[k]);
+    cf_json_end_object(&j);
+    cf_json_object(&j, "sites");
+    for (int s = 0; s < c->n_sites; s++)
+        cf_json_integer(&j, cells->site_names.items[s], c->of_site[s]);
+    cf_json_end_object(&j);
+    cf_json_end_object(&j);
+    cf_buf_printf(out, "\n");
+}
+
+enum { SITE_COLUMNS = 12 }; /* more sites than this are listed, not set beside each other */
+
+static cf_err print_classes(const cf_cells *cells, const counts *c, cf_buf *out)
+{
+    char columns[SITE_COLUMNS + 4] = "llr";
+    int n_sites = c->n_sites > 1 && c->n_sites <= SITE_COLUMNS ? c->n_sites : 0;
+    cf_markdown t;
+    for (int s = 0; s < n_sites; s++) columns[3 + s] = 'r';
+    cf_markdown_begin(&t, columns);
+    cf_markdown_put(&t, "code");
+    cf_markdown_put(&t, "class");
+    cf_markdown_put(&t, "images");
+    for (int s = 0; s < n_sites; s++) cf_markdown_put(&t, cells->site_names.items[s]);
+    for (int k = 0; k < c->n_classes; k++) {
+        cf_markdown_put(&t, cells->scheme.classes[k].code);
+        cf_markdown_put(&t, cells->scheme.classes[k].name);
+        cf_markdown_putf(&t, "%" PRId64, c->of_class[k]);
+        for (int s = 0; s < n_sites; s++)
+            cf_markdown_putf(&t, "%" PRId64, c->of_class_site[(int64_t)k * c->n_sites + s]);
+    }
+    return cf_markdown_print(&t, out);
+}
+
+static cf_err print_text(const cf_inspection *i, const cf_cells *cells, const counts *c,
+                         cf_buf *out)
+{
+    cf_buf_printf(out, "cells file     %s\n", i->path);
+    cf_buf_printf(out, "images         %" PRId64 " of %d x %d px", cells->n, cells->width,
+                  cells->height);
+    if (cells->um_per_px > 0) cf_buf_printf(out, ", %g um a pixel", cells->um_per_px);
+    cf_buf_printf(out, "\nbytes          ");
+    cf_print_bytes(out, (double)cells->map.n_bytes);
+    cf_buf_printf(out, "\ncontent hash   %016" PRIx64 "\n", cells->content_hash);
+    cf_buf_printf(out, "scheme         %s, %d classes, %d output nodes\n", cells->scheme.name,
+                  cells->scheme.n_classes, cells->scheme.n_nodes);
+    cf_buf_printf(out, "patients       ");
+    if (c->patients_known == 0)
+        cf_buf_printf(out, "not known\n");
+    else
+        cf_buf_printf(out, "%zu, known for %" PRId64 " images\n", cells->patient_names.n,
+                      c->patients_known);
+    cf_buf_printf(out, "sites          %d:", c->n_sites);
+    for (int s = 0; s < c->n_sites; s++)
+        cf_buf_printf(out, "%s %s (%" PRId64 ")", s ? "," : "",
+                      cells->site_names.items[s][0] ? cells->site_names.items[s] : "not named",
+                      c->of_site[s]);
+    cf_buf_printf(out, "\n\n");
+    return print_classes(cells, c, out);
+}
+
+cf_err cf_inspect_cells(const cf_inspection *i, cf_buf *out)
+{
+    cf_cells cells;
+    counts c = {0};
+    CF_TRY(cf_cells_open(i->path, &cells));
+    cf_err err = counts_init(&cells, &c);
+    if (err == CF_OK && i->json)
+        print_json(i, &cells, &c, out);
+    else if (err == CF_OK)
+        err = print_text(i, &cells, &c, out);
+    counts_fini(&c);
+    cf_cells_close(&cells);
+    return err;
+}
