@@ -1,0 +1,273 @@
+/* Decoder threads and one writer round a ring of slots: image i of the list passes through slot
+ * i % n_slots, and a decoder waits before it runs a whole ring ahead of the writer. So a few images
+ * a thread are in memory, whatever the data set. */
+#include "worker/data/pack.h"
+
+#include <pthread.h>
+#include <sched.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "kernels/base/mem.h"
+#include "proto/cells.h"
+#include "worker/data/image.h"
+#include "worker/data/listing.h"
+
+enum { SLOTS_A_THREAD = 4, MAX_THREADS = 256 };
+static const size_t max_image_bytes = (size_t)1 << 29;
+
+typedef struct slot {
+    bool done;
+    cf_image image; /* owned; empty on an error */
+    cf_err err;
+    char *message; /* owned; of an error */
+} slot;
+
+typedef struct packer {
+    const cf_pack_options *options; /* borrowed */
+    cf_pack_result *result;         /* borrowed */
+    cf_listing list;
+    cf_cells_writer *writer; /* owned; NULL before the first good image and after a damaged one */
+    int64_t first_good;      /* the image that set height and width; -1: none yet */
+
+    pthread_mutex_t lock;
+    pthread_cond_t room;  /* a slot became free, or stop */
+    pthread_cond_t ready; /* the slot that the writer waits for is done */
+    slot *slots;          /* owned, [n_slots] */
+    int64_t n_slots;
+    int64_t claimed; /* images given to decoders */
+    int64_t written; /* images the writer is done with */
+    bool stop;
+    pthread_t threads[MAX_THREADS];
+    int n_threads;
+} packer;
+
+static cf_err decode(const packer *p, int64_t i, cf_image *image)
+{
+    char path[CF_PATH_MAX], *bytes;
+    size_t n;
+    CF_TRY(cf_listing_path(&p->list, i, path, sizeof path));
+    CF_TRY(cf_file_read(path, max_image_bytes, &bytes, &n));
+    cf_err err = cf_image_decode(path, (const uint8_t *)bytes, n, p->options->max_pixels, image);
+    free(bytes);
+    int size = p->options->size;
+    if (err != CF_OK || size == 0 || (image->height == size && image->width == size)) return err;
+    cf_image resized;
+    err = cf_image_resize(image, size, size, &resized);
+    cf_image_fini(image);
+    if (err == CF_OK) *image = resized;
+    return err;
+}
+
+static bool has_room(const packer *p)
+{
+    return p->claimed < p->written + p->n_slots;
+}
+
+static void *work(void *arg)
+{
+    packer *p = arg;
+    pthread_mutex_lock(&p->lock);
+    for (;;) {
+        while (!p->stop && p->claimed < p->list.n && !has_room(p))
+            pthread_cond_wait(&p->room, &p->lock);
+        if (p->stop || p->claimed == p->list.n) break;
+        int64_t i = p->claimed++;
+        pthread_mutex_unlock(&p->lock);
+        slot done = {.done = true};
+        done.err = decode(p, i, &done.image);
+        /* out of memory for a text: the code alone then tells */
+        if (done.err != CF_OK && cf_strdup(cf_err_text(), &done.message) != CF_OK)
+            done.err = CF_E_UNEXPECTED;
+        pthread_mutex_lock(&p->lock);
+        p->slots[i % p->n_slots] = done;
+        if (i == p->written) pthread_cond_signal(&p->ready);
+    }
+    pthread_mutex_unlock(&p->lock);
+    return NULL;
+}
+
+/* Takes image i out of its slot; blocks until it is decoded. */
+static slot take(packer *p, int64_t i)
+{
+    pthread_mutex_lock(&p->lock);
+    slot *s = &p->slots[i % p->n_slots];
+    while (!s->done) pthread_cond_wait(&p->ready, &p->lock);
+    slot taken = *s;
+    *s = (slot){0};
+    p->written++;
+    pthread_cond_broadcast(&p->room);
+    pthread_mutex_unlock(&p->lock);
+    return taken;
+}
+
+static cf_err size_error(const packer *p, int64_t i, const cf_image *image)
+{
+    char first[CF_PATH_MAX], second[CF_PATH_MAX];
+    CF_TRY(cf_listing_path(&p->list, p->first_good, first, sizeof first));
+    CF_TRY(cf_listing_path(&p->list, i, second, sizeof second));
+    return cf_fail(
+        CF_E_DATA,
+        "images differ in size: %s is %d x %d, %s is %d x %d (--size N makes them all N x N)",
+        first, p->result->width, p->result->height, second, image->width, image->height);
+}
+
+/* Writes one good image; makes the file at the first. */
+static cf_err write_image(packer *p, int64_t i, const cf_image *image)
+{
+    cf_pack_result *r = p->result;
+    const cf_listed *item = &p->list.items[i];
+    if (p->first_good < 0) {
+        p->first_good = i;
+        r->height = image->height;
+        r->width = image->width;
+        if (r->damaged.n == 0 || p->options->damaged == CF_PACK_SKIP)
+            CF_TRY(cf_cells_create(p->options->output, &r->scheme, r->height, r->width, 0.0,
+                                   &p->writer));
+    }
+    if (image->height != r->height || image->width != r->width) return size_error(p, i, image);
+    if (!p->writer) return CF_OK; /* only reading on to name all damaged images */
+    CF_TRY(cf_cells_add(p->writer, item->id, item->label, p->options->site, "", image->pixels));
+    r->counts[item->label]++;
+    r->n_packed++;
+    return CF_OK;
+}
+
+static cf_err note_damaged(packer *p, const slot *s)
+{
+    CF_TRY(cf_strings_add(&p->result->damaged, s->message));
+    if (p->options->damaged == CF_PACK_STOP && p->writer) {
+        cf_cells_abandon(p->writer);
+        p->writer = NULL;
+    }
+    return CF_OK;
+}
+
+static cf_err write_all(packer *p)
+{
+    cf_err err = CF_OK;
+    const cf_pack_options *o = p->options;
+    for (int64_t i = 0; i < p->list.n && err == CF_OK; i++) {
+        slot s = take(p, i);
+        if (s.err == CF_OK)
+            err = write_image(p, i, &s.image);
+        else if (s.err == CF_E_DATA)
+            err = note_damaged(p, &s);
+        else
+            err = cf_fail(s.err, "%s", s.message ? s.message : "out of memory");
+        cf_image_fini(&s.image);
+        free(s.message);
+        if (err == CF_OK && o->progress && !o->progress(o->context, i + 1, p->list.n)) {
+            p->result->interrupted = true;
+            err = cf_fail(CF_E_UNEXPECTED,
+                          "interrupted after %lld of %lld images; %s was not written",
+                          (long long)(i + 1), (long long)p->list.n, o->output);
+        }
+    }
+    return err;
+}
+
+static int n_cores(void)
+{
+    cpu_set_t set;
+    return sched_getaffinity(0, sizeof set, &set) == 0 ? CPU_COUNT(&set) : 1;
+}
+
+/* Signals go to the caller's thread, which may want to stop on them. */
+static cf_err start(packer *p)
+{
+    int n = p->options->threads > 0 ? p->options->threads : n_cores();
+    if (n > MAX_THREADS) n = MAX_THREADS;
+    p->n_slots = (int64_t)n * SLOTS_A_THREAD;
+    CF_TRY(cf_new(&p->slots, (size_t)p->n_slots, sizeof *p->slots));
+    sigset_t all, before;
+    sigfillset(&all);
+    pthread_sigmask(SIG_SETMASK, &all, &before);
+    int number = 0;
+    while (p->n_threads < n &&
+           (number = pthread_create(&p->threads[p->n_threads], NULL, work, p)) == 0)
+        p->n_threads++;
+    pthread_sigmask(SIG_SETMASK, &before, NULL);
+    if (p->n_threads == 0)
+        return cf_fail(CF_E_UNEXPECTED, "cannot start a decoder thread: %s", strerror(number));
+    return CF_OK;
+}
+
+static void stop(packer *p)
+{
+    pthread_mutex_lock(&p->lock);
+    p->stop = true;
+    pthread_cond_broadcast(&p->room);
+    pthread_mutex_unlock(&p->lock);
+    for (int i = 0; i < p->n_threads; i++) pthread_join(p->threads[i], NULL);
+    for (int64_t i = 0; p->slots && i < p->n_slots; i++) {
+        cf_image_fini(&p->slots[i].image);
+        free(p->slots[i].message);
+    }
+    free(p->slots);
+}
+
+/* After all images: is there something to commit? */
+static cf_err judge(const packer *p)
+{
+    const cf_pack_result *r = p->result;
+    if (r->damaged.n > 0 && p->options->damaged == CF_PACK_STOP)
+        return cf_fail(
+            CF_E_DATA,
+            "%zu of %lld images cannot be read; %s was not written (--skip-damaged packs "
+            "the others)",
+            r->damaged.n, (long long)r->n_found, p->options->output);
+    if (r->n_packed == 0)
+        return cf_fail(CF_E_DATA, "none of %lld images can be read; %s was not written",
+                       (long long)r->n_found, p->options->output);
+    return CF_OK;
+}
+
+static cf_err prepare(packer *p)
+{
+    const cf_pack_options *o = p->options;
+    cf_pack_result *r = p->result;
+    CF_TRY(cf_listing_folders(o->sources, o->n_sources, o->scheme, &r->scheme, &p->list));
+    CF_TRY(cf_new(&r->counts, (size_t)r->scheme.n_classes, sizeof *r->counts));
+    r->n_found = p->list.n + (int64_t)p->list.problems.n;
+    r->n_dropped = p->list.n_dropped;
+    r->n_ignored = p->list.n_ignored;
+    if (p->list.first_ignored) CF_TRY(cf_strdup(p->list.first_ignored, &r->first_ignored));
+    for (size_t i = 0; i < p->list.problems.n; i++)
+        CF_TRY(cf_strings_add(&r->damaged, p->list.problems.items[i]));
+    return start(p);
+}
+
+cf_err cf_pack(const cf_pack_options *options, cf_pack_result *result)
+{
+    *result = (cf_pack_result){0};
+    packer p = {.options = options, .result = result, .first_good = -1};
+    pthread_mutex_init(&p.lock, NULL);
+    pthread_cond_init(&p.room, NULL);
+    pthread_cond_init(&p.ready, NULL);
+    cf_err err;
+    CF_TRY_GOTO(prepare(&p), out);
+    CF_TRY_GOTO(write_all(&p), out);
+    CF_TRY_GOTO(judge(&p), out);
+    cf_cells_writer *writer = p.writer;
+    p.writer = NULL; /* cf_cells_finish destroys it in any case */
+    CF_TRY_GOTO(cf_cells_finish(writer), out);
+out:
+    stop(&p);
+    if (p.writer) cf_cells_abandon(p.writer);
+    cf_listing_fini(&p.list);
+    pthread_cond_destroy(&p.ready);
+    pthread_cond_destroy(&p.room);
+    pthread_mutex_destroy(&p.lock);
+    return err;
+}
+
+void cf_pack_result_fini(cf_pack_result *r)
+{
+    cf_scheme_fini(&r->scheme);
+    free(r->counts);
+    free(r->first_ignored);
+    cf_strings_fini(&r->damaged);
+    *r = (cf_pack_result){0};
+}
