@@ -325,8 +325,8 @@ static void real_networks_keep_every_value_they_read(void **state)
     free(config);
 }
 
-/* The plan is allowed 5 % over the bytes that must be alive at once: greedy placing found less than
- * 1 % for every network tried, and a worse rule would show here first. */
+/* The plan is allowed 5 % over the bytes that must be alive at once: greedy placing needs
+ * 0.1 % here, and a worse rule would show. */
 static void resnext_arena_is_near_its_lower_bound(void **state)
 {
     (void)state;
