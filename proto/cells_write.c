@@ -1,0 +1,202 @@
+/* Writing: pixels go to the file as they come, the header after the last of them, and only then the
+ * preamble that points to it; the file gets its name when all of it is on disk. */
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "kernels/base/hash.h"
+#include "kernels/base/mem.h"
+#include "proto/cells.h"
+#include "proto/cells_layout.h"
+#include "proto/names.h"
+#include "proto/wire.h"
+
+struct cf_cells_writer {
+    cf_file file;
+    char *scheme_name, *scheme_text; /* owned */
+    int n_classes;
+    int height, width;
+    double um_per_px;
+    size_t image_bytes;
+    cf_names ids, sites, patients;
+    uint32_t *labels, *site_of, *patient_of; /* owned, [capacity]; patient_of is 0 for none */
+    uint64_t *hashes;                        /* owned, [capacity] */
+    size_t capacity;
+};
+
+static void destroy(cf_cells_writer *w)
+{
+    cf_file_abandon(&w->file); /* does nothing after a commit */
+    cf_names_fini(&w->ids);
+    cf_names_fini(&w->sites);
+    cf_names_fini(&w->patients);
+    free(w->labels);
+    free(w->site_of);
+    free(w->patient_of);
+    free(w->hashes);
+    free(w->scheme_name);
+    free(w->scheme_text);
+    free(w);
+}
+
+void cf_cells_abandon(cf_cells_writer *w)
+{
+    if (w) destroy(w);
+}
+
+static cf_err check_create(const char *path, const cf_scheme *scheme, int height, int width,
+                           double um_per_px)
+{
+    if (height < 1 || width < 1 || height > CF_CELLS_MAX_SIDE || width > CF_CELLS_MAX_SIDE) {
+        return cf_fail(CF_E_DATA, "%s: images of %d x %d px, expected 1 to %d a side", path, height,
+                       width, CF_CELLS_MAX_SIDE);
+    }
+    if (!isfinite(um_per_px) || um_per_px < 0) {
+        return cf_fail(CF_E_DATA, "%s: %g um per px, expected a size, or 0 for not known", path,
+                       um_per_px);
+    }
+    if (!scheme->text || scheme->n_classes < 1) {
+        return cf_fail(CF_E_UNEXPECTED, "%s: scheme %s has no text", path, scheme->name);
+    }
+    return CF_OK;
+}
+
+cf_err cf_cells_create(const char *path, const cf_scheme *scheme, int height, int width,
+                       double um_per_px, cf_cells_writer **out)
+{
+    static const uint8_t zeros[CF_CELLS_DATA_OFFSET];
+    cf_cells_writer *w = NULL;
+    cf_err err = CF_OK;
+    *out = NULL;
+    CF_TRY(check_create(path, scheme, height, width, um_per_px));
+    CF_TRY(cf_new(&w, 1, sizeof *w));
+    w->file.fd = -1;
+    w->n_classes = scheme->n_classes;
+    w->height = height;
+    w->width = width;
+    w->um_per_px = um_per_px;
+    w->image_bytes = (size_t)3 * (size_t)height * (size_t)width;
+    CF_TRY_GOTO(cf_strdup(scheme->name, &w->scheme_name), out);
+    CF_TRY_GOTO(cf_strdup(scheme->text, &w->scheme_text), out);
+    CF_TRY_GOTO(cf_file_create(path, &w->file), out);
+    CF_TRY_GOTO(cf_file_write(&w->file, zeros, sizeof zeros), out);
+    *out = w;
+    return CF_OK;
+out:
+    destroy(w);
+    return err;
+}
+
+static cf_err reserve(cf_cells_writer *w)
+{
+    if (w->ids.n < w->capacity) return CF_OK;
+    size_t capacity = w->capacity ? 2 * w->capacity : 1024;
+    CF_TRY(cf_resize(&w->labels, capacity, sizeof *w->labels));
+    CF_TRY(cf_resize(&w->site_of, capacity, sizeof *w->site_of));
+    CF_TRY(cf_resize(&w->patient_of, capacity, sizeof *w->patient_of));
+    CF_TRY(cf_resize(&w->hashes, capacity, sizeof *w->hashes));
+    w->capacity = capacity;
+    return CF_OK;
+}
+
+static cf_err check_names(const cf_cells_writer *w, const char *id, const char *site,
+                          const char *patient)
+{
+    const char *names[] = {id, site, patient};
+    if (!*id) return cf_fail(CF_E_DATA, "%s: image %zu has an empty id", w->file.path, w->ids.n);
+    for (int i = 0; i < 3; i++) {
+        if (strlen(names[i]) <= CF_CELLS_MAX_NAME_BYTES) continue;
+        return cf_fail(CF_E_DATA, "%s: expected names of at most %d bytes, found %.60s...",
+                       w->file.path, CF_CELLS_MAX_NAME_BYTES, names[i]);
+    }
+    return CF_OK;
+}
+
+cf_err cf_cells_add(cf_cells_writer *w, const char *id, int label, const char *site,
+                    const char *patient, const uint8_t *pixels)
+{
+    uint32_t number = 0, site_number = 0, patient_number = 0;
+    bool added = false, other = false;
+    CF_TRY(check_names(w, id, site, patient));
+    if (label < 0 || label >= w->n_classes) {
+        return cf_fail(CF_E_DATA, "%s: %s: class %d, expected 0 to %d", w->file.path, id, label,
+                       w->n_classes - 1);
+    }
+    if (w->ids.n >= CF_CELLS_MAX_IMAGES) {
+        return cf_fail(CF_E_DATA, "%s: expected at most %d images", w->file.path,
+                       CF_CELLS_MAX_IMAGES);
+    }
+    CF_TRY(reserve(w));
+    CF_TRY(cf_names_add(&w->sites, site, strlen(site), &site_number, &other));
+    if (*patient) {
+        CF_TRY(cf_names_add(&w->patients, patient, strlen(patient), &patient_number, &other));
+        patient_number++;
+    }
+    CF_TRY(cf_names_add(&w->ids, id, strlen(id), &number, &added));
+    if (!added) {
+        return cf_fail(CF_E_DATA, "%s: two images have the id \"%s\"", w->file.path, id);
+    }
+    w->labels[number] = (uint32_t)label;
+    w->site_of[number] = site_number;
+    w->patient_of[number] = patient_number;
+    w->hashes[number] = cf_hash64(pixels, w->image_bytes);
+    return cf_file_write(&w->file, pixels, w->image_bytes);
+}
+
+static ProtobufCBinaryData names_bytes(const cf_names *names)
+{
+    return (ProtobufCBinaryData){.len = names->n_bytes, .data = (uint8_t *)names->bytes};
+}
+
+/* The header borrows all of the writer's columns. */
+static void fill_header(const cf_cells_writer *w, Cf__CellsHeader *h)
+{
+    h->height = (uint32_t)w->height;
+    h->width = (uint32_t)w->width;
+    h->um_per_px = w->um_per_px;
+    h->n_images = w->ids.n;
+    h->scheme_name = cf_wire_bytes(w->scheme_name);
+    h->scheme_text = cf_wire_bytes(w->scheme_text);
+    h->ids = names_bytes(&w->ids);
+    h->id_bytes = w->ids.lengths;
+    h->labels = w->labels;
+    h->sites = w->site_of;
+    h->patients = w->patient_of;
+    h->pixel_hashes = w->hashes;
+    h->n_id_bytes = h->n_labels = h->n_sites = h->n_patients = h->n_pixel_hashes = w->ids.n;
+    h->site_names = names_bytes(&w->sites);
+    h->site_name_bytes = w->sites.lengths;
+    h->n_site_name_bytes = w->sites.n;
+    h->patient_names = names_bytes(&w->patients);
+    h->patient_name_bytes = w->patients.lengths;
+    h->n_patient_name_bytes = w->patients.n;
+    h->content_hash = cf_cells_header_hash(h);
+}
+
+static cf_err write_ends(cf_cells_writer *w, cf_buf *header)
+{
+    Cf__CellsHeader h = CF__CELLS_HEADER__INIT;
+    uint8_t preamble[CF_CELLS_PREAMBLE_BYTES] = CF_CELLS_MAGIC;
+    fill_header(w, &h);
+    CF_TRY(cf_where(cf_wire_pack(&h.base, CF_CELLS_MAX_HEADER_BYTES, header), "%s", w->file.path));
+    cf_put_u32(preamble + CF_CELLS_AT_VERSION, CF_CELLS_VERSION);
+    cf_put_u32(preamble + CF_CELLS_AT_HEADER_BYTES, (uint32_t)header->len);
+    cf_put_u64(preamble + CF_CELLS_AT_DATA_OFFSET, CF_CELLS_DATA_OFFSET);
+    cf_put_u64(preamble + CF_CELLS_AT_HEADER_OFFSET, w->file.offset);
+    cf_put_u32(preamble + CF_CELLS_AT_HEADER_CRC, cf_crc32c(0, header->data, header->len));
+    CF_TRY(cf_file_write(&w->file, header->data, header->len));
+    return cf_file_write_at(&w->file, 0, preamble, sizeof preamble);
+}
+
+cf_err cf_cells_finish(cf_cells_writer *w)
+{
+    cf_buf header = {0};
+    cf_err err = CF_OK;
+    if (w->ids.n == 0) CF_TRY_GOTO(cf_fail(CF_E_DATA, "%s: no images", w->file.path), out);
+    CF_TRY_GOTO(write_ends(w, &header), out);
+    err = cf_file_commit(&w->file);
+out:
+    cf_buf_fini(&header);
+    destroy(w);
+    return err;
+}
