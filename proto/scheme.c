@@ -42,6 +42,7 @@ void cf_scheme_merge(const cf_scheme *scheme, const double *nodes, double *class
 cf_err cf_scheme_from_codes(const char *const *codes, int n, cf_scheme *scheme)
 {
     char quoted[CF_QUOTE_MAX];
+    memset(scheme, 0, sizeof *scheme);
     for (int i = 0; i < n; i++)
         if (!cf_name_is_safe(codes[i]))
             return cf_fail(CF_E_USAGE, "class code %s is no name that a folder can bear",
