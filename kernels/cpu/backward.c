@@ -1,0 +1,201 @@
+/* The backward pass of a program, and a micro-batch's results into the step's sum. */
+#include "kernels/base/log.h"
+#include "kernels/cpu/dense.h"
+#include "kernels/cpu/pool.h"
+#include "kernels/cpu/program.h"
+#include "kernels/cpu/sums.h"
+
+/* The pass of a node's gradient. What is behind the activation is kept where a residual's or a
+ * sum's reader needs it, and where it already is the convolution's own gradient. */
+static cf_norm_pass gradient_pass(const cf_program *p, int node, int64_t image)
+{
+    cf_norm_pass pass = cf_cpu_norm_pass(p, node, image);
+    pass.n_contributions = cf_cpu_contributions(p, node, image, pass.contributions);
+    pass.gy = cf_cpu_slot_at(p, node, CF_SLOT_GY, image);
+    void *gres = cf_cpu_slot_at(p, node, CF_SLOT_GRES, image);
+    bool residual = p->graph->nodes[node].residual >= 0;
+    if (residual || pass.n_contributions > 1 || !p->nodes[node].normalised)
+        pass.masked = gres != NULL ? gres : pass.gy;
+    return pass;
+}
+
+static void reduce_gradient(cf_program *p, int node, int64_t first, int64_t end)
+{
+    for (int64_t image = first; image < end; image++) {
+        cf_norm_pass pass = gradient_pass(p, node, image);
+        cf_norm_reduce(&pass, p->nodes[node].image_sums[image]);
+    }
+}
+
+static void reduce_list(cf_program *p, const cf_node_list *list, int64_t first, int64_t end)
+{
+    if (list->n == 0) return;
+    int64_t start = cf_clock_ns();
+    for (int i = 0; i < list->n; i++) reduce_gradient(p, list->items[i], first, end);
+    (void)cf_cpu_lap(p, CF_PHASE_NORM, start);
+}
+
+static cf_err reduce_chunk(cf_program *p, int node, int64_t chunk)
+{
+    int64_t first = chunk * p->nodes[node].chunk, start = cf_clock_ns();
+    reduce_gradient(p, node, first, first + p->nodes[node].chunk);
+    (void)cf_cpu_lap(p, CF_PHASE_NORM, start);
+    return CF_OK;
+}
+
+static void pool_backward(cf_program *p, int node, int64_t first, int64_t n_images)
+{
+    const cf_node *n = &p->graph->nodes[node];
+    cf_pool pool = {.node = n, .n_images = n_images, .dtype = p->options.dtype};
+    pool.n_contributions = cf_cpu_contributions(p, node, first, pool.contributions);
+    pool.gin = cf_cpu_slot_at(p, node, CF_SLOT_GIN, first);
+    if (p->nodes[node].winner != NULL)
+        pool.winner =
+            p->nodes[node].winner + cf_shape_elements(n->out_shape) / n->out_shape.n * first;
+    if (n->op == CF_OP_MAXPOOL) {
+        cf_pool_max_backward(&pool);
+    } else {
+        cf_pool_mean_backward(&pool);
+    }
+}
+
+static cf_err conv_backward_chunk(cf_program *p, int node, int64_t chunk)
+{
+    cf_cpu_node *own = &p->nodes[node];
+    int64_t first = chunk * own->chunk, end = first + own->chunk, start = cf_clock_ns();
+    for (int64_t image = first; own->normalised && image < end; image++) {
+        cf_norm_pass pass = gradient_pass(p, node, image);
+        cf_norm_backward(&pass);
+    }
+    start = cf_cpu_lap(p, CF_PHASE_NORM, start);
+    if (own->conv.data == NULL) return CF_OK;
+    CF_TRY(cf_conv_backward_data(&own->conv, chunk));
+    (void)cf_cpu_lap(p, CF_PHASE_DATA, start);
+    return CF_OK;
+}
+
+static cf_err backward_chunk(cf_program *p, int node, int64_t chunk)
+{
+    const cf_node *n = &p->graph->nodes[node];
+    cf_cpu_node *own = &p->nodes[node];
+    int64_t first = chunk * own->chunk, end = first + own->chunk;
+    bool wanted = cf_cpu_slot(p, node, CF_SLOT_GIN) != NULL;
+    if (n->op == CF_OP_CONV) {
+        CF_TRY(conv_backward_chunk(p, node, chunk));
+    } else if (wanted && (n->op == CF_OP_MAXPOOL || n->op == CF_OP_AVGPOOL)) {
+        int64_t start = cf_clock_ns();
+        pool_backward(p, node, first, own->chunk);
+        (void)cf_cpu_lap(p, CF_PHASE_POOL, start);
+    }
+    reduce_list(p, &own->reduce, first, end);
+    return CF_OK;
+}
+
+/* Gradients of gamma and beta or of the bias, and what the next pass over the pixels needs. */
+static cf_err finish_reduce(cf_program *p, int node, void *sums)
+{
+    const cf_node *n = &p->graph->nodes[node];
+    cf_cpu_node *own = &p->nodes[node];
+    int64_t k = n->out_shape.c;
+    if (own->normalised) {
+        cf_norm_reduce_finish(&own->norm, own->image_sums, n->out_shape.n,
+                              n->out_shape.h * n->out_shape.w, k, own->gamma, own->dgamma,
+                              own->dbeta);
+        CF_TRY(cf_cpu_add(p, sums, n->gamma, own->dgamma));
+        return cf_cpu_add(p, sums, n->beta, own->dbeta);
+    }
+    if (n->bias < 0) return CF_OK;
+    for (int64_t c = 0; c < k; c++) {
+        double sum = 0.0;
+        for (int64_t image = 0; image < n->out_shape.n; image++)
+            sum += own->image_sums[image].first[c];
+        own->dbeta[c] = (float)sum;
+    }
+    return cf_cpu_add(p, sums, n->bias, own->dbeta);
+}
+
+static cf_err backward_conv(cf_program *p, int node, void *sums)
+{
+    cf_cpu_node *own = &p->nodes[node];
+    if (!own->reduced) CF_TRY(cf_cpu_for_chunks(p, node, reduce_chunk));
+    CF_TRY(finish_reduce(p, node, sums));
+    CF_TRY(cf_cpu_for_chunks(p, node, backward_chunk));
+    const float *gradient = NULL;
+    int64_t start = cf_clock_ns();
+    CF_TRY(cf_conv_backward_weights(&own->conv, &gradient));
+    start = cf_cpu_lap(p, CF_PHASE_WEIGHTS, start);
+    CF_TRY(cf_cpu_add(p, sums, p->graph->nodes[node].weight, gradient));
+    (void)cf_cpu_lap(p, CF_PHASE_SUMS, start);
+    return CF_OK;
+}
+
+static cf_err backward_dense(cf_program *p, int node, void *sums)
+{
+    const cf_node *n = &p->graph->nodes[node];
+    cf_cpu_node *own = &p->nodes[node];
+    int64_t start = cf_clock_ns();
+    cf_dense d = {.n = n->out_shape.n,
+                  .f = cf_shape_elements(n->in_shape) / n->in_shape.n,
+                  .k = n->out_shape.c,
+                  .dtype = p->options.dtype,
+                  .x = cf_cpu_slot(p, n->in, CF_SLOT_Z),
+                  .weight = own->dense,
+                  .glogits = cf_cpu_slot(p, n->uses[0], CF_SLOT_GIN),
+                  .gx = cf_cpu_slot(p, node, CF_SLOT_GIN),
+                  .gweight = own->ddense,
+                  .gbias = n->bias >= 0 ? own->dbeta : NULL};
+    cf_dense_backward(&d);
+    start = cf_cpu_lap(p, CF_PHASE_POOL, start);
+    CF_TRY(cf_cpu_add(p, sums, n->weight, own->ddense));
+    if (n->bias >= 0) CF_TRY(cf_cpu_add(p, sums, n->bias, own->dbeta));
+    (void)cf_cpu_lap(p, CF_PHASE_SUMS, start);
+    return own->reduce.n > 0 ? cf_cpu_for_chunks(p, node, backward_chunk) : CF_OK;
+}
+
+static cf_err add_loss(cf_program *p, void *sums)
+{
+    const cf_graph *g = p->graph;
+    int last = g->n_nodes - 1;
+    double loss = 0.0, correct = 0.0;
+    cf_dense_loss(g, g->nodes[last].in_shape.n, cf_cpu_slot(p, g->nodes[last].in, CF_SLOT_Z),
+                  p->batch->labels, p->loss_scratch, cf_cpu_slot(p, last, CF_SLOT_GIN), &loss,
+                  &correct);
+    float values[2] = {(float)loss, (float)correct};
+    if (cf_sums_add(sums, p->options.reduce, CF_EXACT_GRAD_BITS, g->n_weights + g->n_state, 2,
+                    values))
+        return CF_OK;
+    return cf_fail(CF_E_NUMERIC, "loss is %g: not finite or above %g", loss,
+                   (double)CF_EXACT_GRAD_LIMIT);
+}
+
+/* Before the loss, so that the first tensor that went wrong is the one named. */
+static cf_err add_moments(cf_program *p, void *sums)
+{
+    for (int i = 0; i < p->graph->n_nodes; i++) {
+        const cf_node *n = &p->graph->nodes[i];
+        if (!p->nodes[i].normalised) continue;
+        CF_TRY(cf_cpu_add(p, sums, n->mean, p->nodes[i].mean));
+        CF_TRY(cf_cpu_add(p, sums, n->var, p->nodes[i].unbiased));
+    }
+    return CF_OK;
+}
+
+cf_err cf_cpu_backward(cf_program *p, void *sums)
+{
+    CF_TRY(add_moments(p, sums));
+    CF_TRY(add_loss(p, sums));
+    for (int i = p->graph->n_nodes - 2; i > 0; i--) {
+        switch (p->graph->nodes[i].op) {
+        case CF_OP_DENSE:
+            CF_TRY(backward_dense(p, i, sums));
+            break;
+        case CF_OP_CONV:
+            CF_TRY(backward_conv(p, i, sums));
+            break;
+        default:
+            CF_TRY(cf_cpu_for_chunks(p, i, backward_chunk));
+            break;
+        }
+    }
+    return CF_OK;
+}

@@ -1,0 +1,269 @@
+/* A graph into a program: memory, primitives, order of the passes. */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+
+#include "kernels/base/mem.h"
+#include "kernels/cpu/pool.h"
+#include "kernels/cpu/program.h"
+
+/* ---- memory -----------------------------------------------------------------------------------
+ */
+
+enum { HUGE_PAGE = 2 << 20 };
+
+static cf_err remember(cf_program *p, void *block, size_t bytes)
+{
+    if (p->n_blocks == p->reserved_blocks) {
+        int wanted = p->reserved_blocks ? 2 * p->reserved_blocks : 64;
+        CF_TRY(cf_resize(&p->blocks, (size_t)wanted, sizeof *p->blocks));
+        p->reserved_blocks = wanted;
+    }
+    p->blocks[p->n_blocks++] = block;
+    p->bytes += bytes;
+    return CF_OK;
+}
+
+/* Large blocks start at a huge page and ask for them: fewer misses of the address translation. */
+static cf_err allocate(size_t bytes, void **out)
+{
+    if (bytes < HUGE_PAGE) return cf_new_aligned(out, bytes, 1);
+    size_t rounded = (bytes + HUGE_PAGE - 1) / HUGE_PAGE * HUGE_PAGE;
+    *out = rounded < bytes ? NULL : aligned_alloc(HUGE_PAGE, rounded);
+    if (*out == NULL)
+        return cf_fail(CF_E_UNEXPECTED, "out of memory: %zu bytes for activations", bytes);
+    (void)madvise(*out, rounded, MADV_HUGEPAGE); /* advice: without it all is as before */
+    memset(*out, 0, rounded);
+    return CF_OK;
+}
+
+cf_err cf_cpu_keep(cf_program *p, size_t n, size_t item_bytes, void *out)
+{
+    size_t bytes = 0;
+    void *block = NULL;
+    if (!cf_size_mul(n, item_bytes, &bytes))
+        return cf_fail(CF_E_UNEXPECTED, "block of %zu x %zu bytes", n, item_bytes);
+    CF_TRY(allocate(bytes, &block));
+    cf_err err = remember(p, block, bytes);
+    if (err != CF_OK) {
+        free(block);
+        return err;
+    }
+    memcpy(out, &block, sizeof block);
+    return CF_OK;
+}
+
+/* ---- what this backend can run ----------------------------------------------------------------
+ */
+
+static bool refuse(char *why, size_t n_why, const char *reason)
+{
+    snprintf(why, n_why, "%s", reason);
+    return false;
+}
+
+bool cf_cpu_supports(const cf_backend *b, const cf_node *node, const cf_compile_options *o,
+                     char *why, size_t n_why)
+{
+    (void)b;
+    if (o->dtype == CF_F16)
+        return refuse(why, n_why, "precision fp16: the CPU backend has fp32 and bf16");
+    if (node->op == CF_OP_CONV && node->conv.norm == CF_NORM_GROUP)
+        return refuse(why, n_why, "group normalisation is not in the CPU backend");
+    if (node->op == CF_OP_MAXPOOL && node->conv.kernel > CF_POOL_MAX_KERNEL)
+        return refuse(why, n_why, "max-pool kernel above 15");
+    if (node->op == CF_OP_CONV && node->conv.act == CF_ACT_LEAKY && !(node->conv.slope >= 0.0f))
+        return refuse(why, n_why, "negative slope of the activation");
+    return true;
+}
+
+/* The loss and the logits are one piece here: fp32, outside of oneDNN. */
+static cf_err check_tail(const cf_graph *g)
+{
+    const cf_node *last = &g->nodes[g->n_nodes - 1];
+    if (g->nodes[last->in].op != CF_OP_DENSE || g->nodes[last->in].n_uses != 1)
+        return cf_fail(CF_E_DEVICE, "node %s: reads %s, expected a dense node of its own",
+                       last->name, g->nodes[last->in].name);
+    for (int i = 0; i < g->n_nodes; i++)
+        if (g->nodes[i].op == CF_OP_DENSE && i != last->in)
+            return cf_fail(CF_E_DEVICE,
+                           "node %s: a dense node before the last is not in the CPU "
+                           "backend",
+                           g->nodes[i].name);
+    return CF_OK;
+}
+
+static cf_err check_graph(const cf_backend *b, const cf_graph *g, const cf_memory_plan *plan,
+                          const cf_compile_options *o)
+{
+    if (plan->mode != o->mode || plan->dtype != o->dtype || plan->n_nodes != g->n_nodes)
+        return cf_fail(CF_E_UNEXPECTED, "memory plan and compile options differ");
+    for (int i = 0; i < g->n_nodes; i++) {
+        char why[160];
+        if (!cf_cpu_supports(b, &g->nodes[i], o, why, sizeof why))
+            return cf_fail(CF_E_DEVICE, "node %s: %s", g->nodes[i].name, why);
+    }
+    return check_tail(g);
+}
+
+/* ---- nodes ------------------------------------------------------------------------------------
+ */
+
+/* Images of a chunk: a divisor of N that keeps the activations of a node in the second-level cache,
+ * or a few times its filter if that is larger, and leaves every thread a chunk. A micro-batch with
+ * fewer images than threads is one chunk, in which only the convolutions use all threads. */
+static int64_t chunk_of(const cf_program *p, const cf_node *n)
+{
+    enum { CACHE = 1 << 20 };
+    int64_t images = n->out_shape.n, threads = p->backend->n_threads;
+    if (images < threads) return images;
+    size_t item = cf_dtype_bytes(p->options.dtype);
+    size_t all = (size_t)(cf_shape_elements(n->in_shape) + cf_shape_elements(n->out_shape)) * item;
+    size_t filter = n->weight >= 0 ? (size_t)p->graph->params[n->weight].count * item : 0;
+    size_t limit = filter > CACHE ? filter : CACHE;
+    int64_t best = 1;
+    for (int64_t d = 2; d <= images / threads; d++)
+        if (images % d == 0 && all / (size_t)(images / d) <= limit) best = d;
+    return best;
+}
+
+static cf_err keep_channels(cf_program *p, const cf_node *n, cf_cpu_node *own)
+{
+    size_t k = (size_t)n->out_shape.c;
+    float **const arrays[] = {&own->norm.mean, &own->norm.rstd, &own->norm.scale, &own->norm.shift,
+                              &own->norm.a,    &own->norm.b,    &own->norm.d,     &own->gamma,
+                              &own->beta,      &own->mean,      &own->unbiased,   &own->dgamma};
+    for (size_t i = 0; own->normalised && i < sizeof arrays / sizeof *arrays; i++)
+        CF_TRY(cf_cpu_keep(p, k, sizeof(float), arrays[i]));
+    CF_TRY(cf_cpu_keep(p, k, sizeof(float), &own->dbeta));
+    if (n->bias >= 0) CF_TRY(cf_cpu_keep(p, k, sizeof(float), &own->bias));
+    if (p->options.mode != CF_MODE_TRAIN || n->op != CF_OP_CONV) return CF_OK;
+    size_t images = (size_t)n->out_shape.n;
+    double *sums = NULL;
+    CF_TRY(cf_cpu_keep(p, images * 2 * k, sizeof *sums, &sums));
+    CF_TRY(cf_cpu_keep(p, images, sizeof *own->image_sums, &own->image_sums));
+    for (size_t i = 0; i < images; i++)
+        own->image_sums[i] = (cf_norm_sums){sums + 2 * i * k, sums + (2 * i + 1) * k};
+    return CF_OK;
+}
+
+static cf_err prepare_node(cf_program *p, int i)
+{
+    const cf_node *n = &p->graph->nodes[i];
+    cf_cpu_node *own = &p->nodes[i];
+    bool train = p->options.mode == CF_MODE_TRAIN;
+    own->chunk = chunk_of(p, n);
+    own->n_chunks = n->out_shape.n / own->chunk;
+    own->normalised = n->op == CF_OP_CONV && n->conv.norm == CF_NORM_BATCH;
+    if (n->op == CF_OP_MAXPOOL && train)
+        CF_TRY(cf_cpu_keep(p, (size_t)cf_shape_elements(n->out_shape), 1, &own->winner));
+    if (n->op != CF_OP_CONV && n->op != CF_OP_DENSE) return CF_OK;
+    CF_TRY(keep_channels(p, n, own));
+    if (n->op == CF_OP_DENSE) {
+        size_t count = (size_t)p->graph->params[n->weight].count;
+        CF_TRY(cf_cpu_keep(p, count, sizeof(float), &own->dense));
+        return train ? cf_cpu_keep(p, count, sizeof(float), &own->ddense) : CF_OK;
+    }
+    bool plain = !own->normalised && n->residual < 0;
+    cf_conv_setup setup = {.node = n,
+                           .dtype = p->options.dtype,
+                           .mode = p->options.mode,
+                           .chunk = own->chunk,
+                           .n_threads = p->backend->n_threads,
+                           .bias = !own->normalised && n->bias >= 0,
+                           .activate = plain && n->conv.act != CF_ACT_NONE,
+                           .want_gin = cf_cpu_slot(p, i, CF_SLOT_GIN) != NULL};
+    return cf_conv_init(p->backend->dnnl, &setup, &own->conv);
+}
+
+/* Memory that nodes share, each as large as the one that needs most. */
+typedef struct shared_memory {
+    size_t filter, gradient, expanded, gathered, scratch, scratch_all;
+} shared_memory;
+
+static void grow(size_t *size, size_t wanted)
+{
+    if (wanted > *size) *size = wanted;
+}
+
+static cf_err keep_shared(cf_program *p, cf_conv_memory *m)
+{
+    shared_memory need = {0};
+    for (int i = 0; i < p->graph->n_nodes; i++) {
+        const cf_conv_sizes *s = &p->nodes[i].conv.sizes;
+        grow(&need.filter, s->filter);
+        grow(&need.gradient, s->gradient);
+        grow(&need.expanded, s->expanded);
+        grow(&need.gathered, s->gathered);
+        grow(&need.scratch, s->scratch);
+        grow(&need.scratch_all, s->scratch_all);
+    }
+    CF_TRY(cf_cpu_keep(p, need.filter, 1, &m->filter));
+    CF_TRY(cf_cpu_keep(p, need.gradient, 1, &m->gradient));
+    CF_TRY(cf_cpu_keep(p, need.expanded, 1, &m->expanded));
+    CF_TRY(cf_cpu_keep(p, need.gathered, 1, &m->gathered));
+    CF_TRY(cf_cpu_keep(p, need.scratch_all, 1, &m->scratch_all));
+    CF_TRY(cf_cpu_keep(p, (size_t)p->backend->n_threads, sizeof *m->scratch, &m->scratch));
+    for (int t = 0; t < p->backend->n_threads; t++)
+        CF_TRY(cf_cpu_keep(p, need.scratch, 1, &m->scratch[t]));
+    return CF_OK;
+}
+
+static cf_err bind_node(cf_program *p, int i, const cf_conv_memory *shared)
+{
+    const cf_node *n = &p->graph->nodes[i];
+    cf_cpu_node *own = &p->nodes[i];
+    cf_conv_memory m = *shared;
+    for (int k = 0; k < 2; k++)
+        if (own->conv.sizes.packed[k] > 0)
+            CF_TRY(cf_cpu_keep(p, own->conv.sizes.packed[k], 1, &m.packed[k]));
+    m.in = cf_cpu_slot(p, n->in, CF_SLOT_Z);
+    m.out = cf_cpu_slot(p, i, own->normalised ? CF_SLOT_Y : CF_SLOT_Z);
+    m.gin = cf_cpu_slot(p, i, CF_SLOT_GIN);
+    m.gy = cf_cpu_slot(p, i, CF_SLOT_GY);
+    /* Without normalisation the gradient behind the activation is the convolution's own. */
+    void *gres = cf_cpu_slot(p, i, CF_SLOT_GRES);
+    if (!own->normalised && gres != NULL) m.gy = gres;
+    m.bias = own->bias;
+    return cf_conv_bind(p->backend->dnnl, &m, &own->conv);
+}
+
+static cf_err build(cf_program *p)
+{
+    const cf_graph *g = p->graph;
+    CF_TRY(cf_cpu_keep(p, p->plan->arena_bytes, 1, &p->arena));
+    CF_TRY(cf_cpu_keep(p, (size_t)g->n_classes, sizeof(float), &p->loss_scratch));
+    for (int i = 0; i < g->n_nodes; i++) CF_TRY(prepare_node(p, i));
+    cf_conv_memory shared = {0};
+    CF_TRY(keep_shared(p, &shared));
+    for (int i = 0; i < g->n_nodes; i++)
+        if (g->nodes[i].op == CF_OP_CONV) CF_TRY(bind_node(p, i, &shared));
+    return cf_cpu_order(p);
+}
+
+cf_err cf_cpu_compile(cf_backend *b, const cf_graph *g, const cf_memory_plan *plan,
+                      const cf_compile_options *o, cf_program **out)
+{
+    CF_TRY(check_graph(b, g, plan, o));
+    cf_program *p = NULL;
+    CF_TRY(cf_new(&p, 1, sizeof *p));
+    *p = (cf_program){.backend = b, .graph = g, .plan = plan, .options = *o};
+    cf_err err = cf_cpu_keep(p, (size_t)g->n_nodes, sizeof *p->nodes, &p->nodes);
+    if (err == CF_OK) err = build(p);
+    if (err != CF_OK) {
+        cf_cpu_release(p);
+        return err;
+    }
+    *out = p;
+    return CF_OK;
+}
+
+void cf_cpu_release(cf_program *p)
+{
+    if (p == NULL) return;
+    for (int i = 0; p->nodes != NULL && i < p->graph->n_nodes; i++) cf_conv_fini(&p->nodes[i].conv);
+    for (int i = 0; i < p->n_blocks; i++) free(p->blocks[i]);
+    free(p->blocks);
+    free(p);
+}

@@ -1,0 +1,278 @@
+#include "kernels/cpu/conv.h"
+
+#include <omp.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "kernels/base/mem.h"
+
+enum { SLAB_BF16 = 32, SLAB_F32 = 16 };
+
+static bool is_pointwise(const cf_node *node)
+{
+    return node->conv.kernel == 1 && node->conv.groups == 1 && node->pad_top == 0 &&
+           node->pad_left == 0;
+}
+
+static cf_dnnl_conv spec_of(const cf_conv_setup *s, const cf_slab *slab, int64_t images)
+{
+    const cf_node *node = s->node;
+    return (cf_dnnl_conv){.n = images,
+                          .h = node->in_shape.h,
+                          .w = node->in_shape.w,
+                          .c = node->in_shape.c,
+                          .k = node->out_shape.c,
+                          .oh = node->out_shape.h,
+                          .ow = node->out_shape.w,
+                          .kernel = node->conv.kernel,
+                          .stride = node->conv.stride,
+                          .groups = node->conv.groups / slab->merged,
+                          .pad_top = node->pad_top,
+                          .pad_left = node->pad_left,
+                          .pad_bottom = node->pad_bottom,
+                          .pad_right = node->pad_right,
+                          .dtype = s->dtype,
+                          .bias = s->bias,
+                          .activate = s->activate,
+                          .slope = node->conv.act == CF_ACT_LEAKY ? node->conv.slope : 0.0f};
+}
+
+static size_t larger(size_t a, size_t b)
+{
+    return a > b ? a : b;
+}
+
+/* Primitives that run on one thread are made for one. */
+static cf_err init_chunked(cf_dnnl *d, cf_conv_run *run)
+{
+    const cf_conv_setup *s = &run->setup;
+    cf_dnnl_conv spec = spec_of(s, &run->slab, s->chunk);
+    cf_err err = CF_OK;
+    if (run->n_chunks > 1) omp_set_num_threads(1);
+    CF_TRY_GOTO(cf_dnnl_conv_create(d, &spec, CF_DNNL_FORWARD, &run->forward), out);
+    run->sizes.scratch = cf_dnnl_bytes(run->forward, CF_DNNL_SCRATCH);
+    run->sizes.packed[0] = cf_dnnl_bytes(run->forward, CF_DNNL_WEIGHTS);
+    if (s->want_gin) {
+        CF_TRY_GOTO(cf_dnnl_conv_create(d, &spec, CF_DNNL_BACKWARD_DATA, &run->data), out);
+        size_t scratch = cf_dnnl_bytes(run->data, CF_DNNL_SCRATCH);
+        run->sizes.scratch = larger(run->sizes.scratch, scratch);
+        run->sizes.packed[1] = cf_dnnl_bytes(run->data, CF_DNNL_WEIGHTS);
+    }
+out:
+    omp_set_num_threads(s->n_threads);
+    return err;
+}
+
+static cf_err init_pack(cf_dnnl *d, cf_conv_run *run)
+{
+    const cf_dnnl_op *ops[2] = {run->forward, run->data};
+    for (int i = 0; i < 2; i++) {
+        if (ops[i] == NULL) continue;
+        CF_TRY(cf_dnnl_pack_create(d, ops[i], run->setup.dtype, &run->pack[i]));
+        run->sizes.scratch_all =
+            larger(run->sizes.scratch_all, cf_dnnl_bytes(run->pack[i], CF_DNNL_SCRATCH));
+    }
+    run->sizes.filter = (size_t)cf_slab_elements(&run->slab) * cf_dtype_bytes(run->setup.dtype);
+    return CF_OK;
+}
+
+/* The filter's gradient as gy^T in, over all pixels. */
+static cf_err init_outer_product(cf_dnnl *d, cf_conv_run *run)
+{
+    const cf_node *node = run->setup.node;
+    const cf_shape *out = &node->out_shape;
+    int64_t c = node->in_shape.c, pixels = out->n * out->h * out->w;
+    cf_dnnl_matmul spec = {.rows = out->c,
+                           .cols = c,
+                           .inner = pixels,
+                           .a_stride = out->c,
+                           .b_stride = c,
+                           .dst_stride = c,
+                           .a_transposed = true,
+                           .dtype = run->setup.dtype};
+    CF_TRY(cf_dnnl_matmul_create(d, &spec, &run->weights));
+    run->sizes.gradient = cf_dnnl_bytes(run->weights, CF_DNNL_DST);
+    if (node->conv.stride > 1)
+        run->sizes.gathered = (size_t)(pixels * c) * cf_dtype_bytes(run->setup.dtype);
+    return CF_OK;
+}
+
+static cf_err init_weights(cf_dnnl *d, cf_conv_run *run)
+{
+    if (is_pointwise(run->setup.node)) {
+        CF_TRY(init_outer_product(d, run));
+    } else {
+        cf_dnnl_conv spec = spec_of(&run->setup, &run->slab, run->setup.node->in_shape.n);
+        CF_TRY(cf_dnnl_conv_create(d, &spec, CF_DNNL_BACKWARD_WEIGHTS, &run->weights));
+        CF_TRY(cf_dnnl_unpack_create(d, run->weights, &run->unpack));
+        run->sizes.gradient = cf_dnnl_bytes(run->weights, CF_DNNL_WEIGHTS);
+        run->sizes.expanded = cf_dnnl_bytes(run->unpack, CF_DNNL_DST);
+        run->sizes.scratch_all =
+            larger(run->sizes.scratch_all, cf_dnnl_bytes(run->unpack, CF_DNNL_SCRATCH));
+        /* A merged filter's own blocks are taken out into where the raw gradient was. */
+        size_t filter = (size_t)cf_slab_elements(&run->slab) * sizeof(float);
+        run->sizes.gradient = larger(run->sizes.gradient, filter);
+    }
+    run->sizes.scratch_all =
+        larger(run->sizes.scratch_all, cf_dnnl_bytes(run->weights, CF_DNNL_SCRATCH));
+    return CF_OK;
+}
+
+cf_err cf_conv_init(cf_dnnl *d, const cf_conv_setup *setup, cf_conv_run *run)
+{
+    const cf_node *node = setup->node;
+    run->setup = *setup;
+    run->n_chunks = node->in_shape.n / setup->chunk;
+    run->slab = cf_slab_plan(node->in_shape.c, node->out_shape.c, node->conv.groups,
+                             node->conv.kernel, setup->dtype == CF_F32 ? SLAB_F32 : SLAB_BF16);
+    cf_err err = init_chunked(d, run);
+    if (err == CF_OK) err = init_pack(d, run);
+    if (err == CF_OK && setup->mode == CF_MODE_TRAIN) err = init_weights(d, run);
+    return err == CF_OK ? CF_OK : cf_where(err, "node %s", node->name);
+}
+
+/* ---- binding ----------------------------------------------------------------------------------
+ */
+
+static cf_err bind_chunk(cf_dnnl *d, cf_conv_run *run, int64_t chunk)
+{
+    const cf_node *node = run->setup.node;
+    const cf_conv_memory *m = &run->memory;
+    size_t item = cf_dtype_bytes(run->setup.dtype);
+    size_t part = (size_t)run->n_chunks;
+    size_t in = (size_t)cf_shape_elements(node->in_shape) / part * item * (size_t)chunk;
+    size_t out = (size_t)cf_shape_elements(node->out_shape) / part * item * (size_t)chunk;
+    void *scratch = m->scratch[cf_chunk_thread(chunk, run->n_chunks, run->setup.n_threads)];
+    void *args[CF_DNNL_N_ARGS] = {[CF_DNNL_SRC] = (char *)m->in + in,
+                                  [CF_DNNL_WEIGHTS] = m->packed[0],
+                                  [CF_DNNL_BIAS] = m->bias,
+                                  [CF_DNNL_DST] = (char *)m->out + out,
+                                  [CF_DNNL_SCRATCH] = scratch};
+    CF_TRY(cf_dnnl_bind(d, run->forward, args, &run->forward_calls[chunk]));
+    if (run->data == NULL) return CF_OK;
+    args[CF_DNNL_SRC] = (char *)m->gin + in;
+    args[CF_DNNL_WEIGHTS] = m->packed[1];
+    args[CF_DNNL_DST] = (char *)m->gy + out;
+    return cf_dnnl_bind(d, run->data, args, &run->data_calls[chunk]);
+}
+
+static cf_err bind_pack(cf_dnnl *d, cf_conv_run *run)
+{
+    const cf_conv_memory *m = &run->memory;
+    for (int i = 0; i < 2; i++) {
+        if (run->pack[i] == NULL) continue;
+        void *args[CF_DNNL_N_ARGS] = {[CF_DNNL_SRC] = m->filter,
+                                      [CF_DNNL_DST] = m->packed[i],
+                                      [CF_DNNL_SCRATCH] = m->scratch_all};
+        CF_TRY(cf_dnnl_bind(d, run->pack[i], args, &run->pack_calls[i]));
+    }
+    return CF_OK;
+}
+
+static cf_err bind_weights(cf_dnnl *d, cf_conv_run *run)
+{
+    const cf_conv_memory *m = &run->memory;
+    void *in = run->sizes.gathered > 0 ? m->gathered : m->in;
+    if (run->unpack == NULL) {
+        void *args[CF_DNNL_N_ARGS] = {[CF_DNNL_SRC] = m->gy,
+                                      [CF_DNNL_WEIGHTS] = in,
+                                      [CF_DNNL_DST] = m->gradient,
+                                      [CF_DNNL_SCRATCH] = m->scratch_all};
+        return cf_dnnl_bind(d, run->weights, args, &run->weights_call);
+    }
+    void *args[CF_DNNL_N_ARGS] = {[CF_DNNL_SRC] = in,
+                                  [CF_DNNL_WEIGHTS] = m->gradient,
+                                  [CF_DNNL_DST] = m->gy,
+                                  [CF_DNNL_SCRATCH] = m->scratch_all};
+    CF_TRY(cf_dnnl_bind(d, run->weights, args, &run->weights_call));
+    void *turn[CF_DNNL_N_ARGS] = {[CF_DNNL_SRC] = m->gradient,
+                                  [CF_DNNL_DST] = m->expanded,
+                                  [CF_DNNL_SCRATCH] = m->scratch_all};
+    return cf_dnnl_bind(d, run->unpack, turn, &run->unpack_call);
+}
+
+cf_err cf_conv_bind(cf_dnnl *d, const cf_conv_memory *memory, cf_conv_run *run)
+{
+    run->memory = *memory;
+    CF_TRY(cf_new(&run->forward_calls, (size_t)run->n_chunks, sizeof *run->forward_calls));
+    CF_TRY(cf_new(&run->data_calls, (size_t)run->n_chunks, sizeof *run->data_calls));
+    for (int64_t c = 0; c < run->n_chunks; c++) CF_TRY(bind_chunk(d, run, c));
+    CF_TRY(bind_pack(d, run));
+    return run->weights != NULL ? bind_weights(d, run) : CF_OK;
+}
+
+static void destroy_calls(cf_dnnl_call **calls, int64_t n)
+{
+    if (calls == NULL) return;
+    for (int64_t i = 0; i < n; i++) cf_dnnl_call_destroy(calls[i]);
+    free(calls);
+}
+
+void cf_conv_fini(cf_conv_run *run)
+{
+    destroy_calls(run->forward_calls, run->n_chunks);
+    destroy_calls(run->data_calls, run->n_chunks);
+    cf_dnnl_call_destroy(run->weights_call);
+    cf_dnnl_call_destroy(run->unpack_call);
+    for (int i = 0; i < 2; i++) {
+        cf_dnnl_call_destroy(run->pack_calls[i]);
+        cf_dnnl_op_destroy(run->pack[i]);
+    }
+    cf_dnnl_op_destroy(run->forward);
+    cf_dnnl_op_destroy(run->data);
+    cf_dnnl_op_destroy(run->weights);
+    cf_dnnl_op_destroy(run->unpack);
+    *run = (cf_conv_run){0};
+}
+
+/* ---- running ----------------------------------------------------------------------------------
+ */
+
+cf_err cf_conv_set_weights(cf_conv_run *run, const float *filter)
+{
+    cf_slab_expand(&run->slab, filter, run->setup.dtype, run->memory.filter);
+    for (int i = 0; i < 2; i++)
+        if (run->pack_calls[i] != NULL) CF_TRY(cf_dnnl_run(run->pack_calls[i]));
+    return CF_OK;
+}
+
+cf_err cf_conv_forward(cf_conv_run *run, int64_t chunk)
+{
+    return cf_dnnl_run(run->forward_calls[chunk]);
+}
+
+cf_err cf_conv_backward_data(cf_conv_run *run, int64_t chunk)
+{
+    return cf_dnnl_run(run->data_calls[chunk]);
+}
+
+/* The pixels that a strided 1x1 filter reads, one after the other. */
+static void gather(const cf_conv_run *run)
+{
+    const cf_node *node = run->setup.node;
+    const cf_shape *in = &node->in_shape, *out = &node->out_shape;
+    size_t pixel = (size_t)in->c * cf_dtype_bytes(run->setup.dtype);
+    int stride = node->conv.stride;
+#pragma omp parallel for schedule(static)
+    for (int64_t i = 0; i < out->n * out->h; i++) {
+        int64_t row = i / out->h * in->h + i % out->h * stride;
+        const char *from = (const char *)run->memory.in + (size_t)(row * in->w) * pixel;
+        char *to = (char *)run->memory.gathered + (size_t)(i * out->w) * pixel;
+        for (int64_t x = 0; x < out->w; x++)
+            memcpy(to + (size_t)x * pixel, from + (size_t)(x * stride) * pixel, pixel);
+    }
+}
+
+cf_err cf_conv_backward_weights(cf_conv_run *run, const float **filter_gradient)
+{
+    if (run->sizes.gathered > 0) gather(run);
+    CF_TRY(cf_dnnl_run(run->weights_call));
+    *filter_gradient = run->memory.gradient;
+    if (run->unpack_call == NULL) return CF_OK;
+    CF_TRY(cf_dnnl_run(run->unpack_call));
+    *filter_gradient = run->memory.expanded;
+    if (run->slab.merged == 1) return CF_OK;
+    cf_slab_extract(&run->slab, run->memory.expanded, run->memory.gradient);
+    *filter_gradient = run->memory.gradient;
+    return CF_OK;
+}
