@@ -172,8 +172,6 @@ static void print_speed(const plan_options *o, const job_plan *p, cf_buf *out)
 static void print_text(const plan_options *o, const job_plan *p, cf_buf *out)
 {
     const cf_config *config = &p->setup.config;
-    int first, largest;
-    workers_of(&p->grid, 0, &first, &largest);
     cf_buf_printf(out, "plan of %s for %d %s\n\n", o->config_path, p->grid.n_workers,
                   p->grid.n_workers == 1 ? "worker" : "workers");
     print_groups(&p->grid, out);
@@ -198,12 +196,12 @@ static void print_text(const plan_options *o, const job_plan *p, cf_buf *out)
     cf_buf_printf(
         out, "\n             of a worker with %d %s, libraries and the mapped cells file apart\n",
         p->most_folds, p->most_folds == 1 ? "fold" : "folds");
-    if (largest > p->cost.micro_per_step)
-        cf_buf_printf(
-            out,
-            "note         a step has %d micro-batches: %d of a group's %d workers wait; a larger "
-            "train.batch or a smaller train.micro_batch feeds them\n",
-            p->cost.micro_per_step, largest - p->cost.micro_per_step, largest);
+    if (p->grid.n_workers > p->cost.micro_per_step)
+        cf_buf_printf(out,
+                      "note         %d micro-batches a step: no more than %d workers can share a "
+                      "fold; a larger "
+                      "train.batch or a smaller train.micro_batch lets more\n",
+                      p->cost.micro_per_step, p->cost.micro_per_step);
 }
 
 static void put_groups(const cf_grid *grid, cf_json *j)

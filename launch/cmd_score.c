@@ -11,9 +11,10 @@ const cf_verb cf_verb_score = {
     .summary = "every metric from a predictions file, whoever made it",
     .usage = "PREDICTIONS.csv --scheme S [-o metrics.json] [--json]",
     .details =
-        "PREDICTIONS.csv has the columns id, label and p_<CODE> for every class (probabilities), "
-        "or\np_<NODE> or z_<NODE> (logits) for every output node of the scheme; site and fold may "
-        "be there.\nThe table goes to standard output, with --json metrics.json does.",
+        "PREDICTIONS.csv has the columns id, label, predicted and p_<CODE> for every class\n"
+        "(probabilities), or p_<NODE> or z_<NODE> (logits) for every output node of the scheme; "
+        "site\n"
+        "and fold may be there. The table goes to standard output, with --json metrics.json does.",
     .run = run_score,
 };
 

@@ -132,8 +132,10 @@ static cf_err print_text(const cf_setup *s, const cf_graph *g, const cf_rank_mem
     cf_buf_printf(out, "work        %.4f GMAC forward, an image\n", (double)cf_graph_macs(g) / 1e9);
     cf_buf_printf(out, "memory      ");
     cf_rank_memory_write(m, out);
-    cf_buf_printf(out, "\n            of a worker that holds all %d folds, micro-batches of %d\n",
-                  (int)s->config.data_folds, (int)s->config.train_micro_batch);
+    cf_buf_printf(
+        out,
+        "\n            of a worker that holds all %d folds, micro-batches of %d; libraries apart\n",
+        (int)s->config.data_folds, (int)s->config.train_micro_batch);
     return CF_OK;
 }
 
