@@ -50,22 +50,26 @@ typedef struct cf_config {
 void cf_config_defaults(cf_config *config);
 /* Reads a file over the defaults. Unknown keys, duplicate keys, wrong types, doubtful numbers
  * ("90abc", "1,5", nan, 1e400), values out of range, aliases, deep nesting and files over 1 MiB are
- * CF_E_USAGE with "path:line:column: ...". */
+ * CF_E_USAGE with "path:line:column: ..."; *config is then as before. Rules between keys are left to
+ * cf_config_validate, since overrides come in between. */
 CF_CHECKED cf_err cf_config_read(const char *path, cf_config *config);
 /* The same from memory; `name` stands for the path in messages. */
 CF_CHECKED cf_err cf_config_parse(const char *name, const char *text, size_t n, cf_config *config);
 /* One override "section.key=value"; the value is YAML ("[1, 2]", "adam"). CF_E_USAGE with the text. */
 CF_CHECKED cf_err cf_config_set(cf_config *config, const char *assignment);
-/* Rules between keys (micro-batch divides batch, lists of the right length ...). CF_E_USAGE. */
+/* Rules between keys (micro-batch divides batch, lists of the right length ...). CF_E_USAGE, with the
+ * configuration's path. */
 CF_CHECKED cf_err cf_config_validate(const cf_config *config);
 /* The effective configuration as YAML that cf_config_parse reads back to the same values; with help
  * as comments when `commented`. */
 void cf_config_write(const cf_config *config, bool commented, cf_buf *out);
-/* The same as one JSON object of sections. */
+/* The same as JSON: an object of sections where nothing was written yet, else the sections as members of
+ * the object that the caller has opened. */
 void cf_config_write_json(const cf_config *config, cf_json *json);
 /* The key reference as a Markdown table, for the README. */
 void cf_config_reference(cf_buf *out);
-/* XXH3 of the effective values that a result depends on (not paths, threads, device, progress). */
+/* XXH3 of the effective values that a result depends on: without section run, data.cells and
+ * data.folds_file (hashed by content elsewhere), and how often the run saves and tests. */
 uint64_t cf_config_hash(const cf_config *config);
 
 #endif

@@ -48,7 +48,8 @@ typedef struct cf_predictions {
     char **sites;      /* owned strings, [n] */
     int32_t *folds;    /* [n] */
     int32_t *labels;   /* [n] class index */
-    int32_t *predicted; /* [n] class index: highest probability, the first on a tie */
+    int32_t *predicted; /* [n] class index: highest probability, the first on a tie; reading keeps the
+                           file's word among classes within 1e-6 of the highest */
     double *p;         /* [n][n_classes] after merging; rows sum to 1 */
 } cf_predictions;
 
@@ -58,7 +59,8 @@ void cf_predictions_fini(cf_predictions *p);
 /* Columns id,site,fold,label,predicted, then p_<CODE> a class. Also reads p_<NODE> or z_<NODE> (logits,
  * softmax taken) columns of unmerged nodes; site and fold may be missing ("" and 0). Errors: CF_E_DATA
  * with path:line:column: missing column, unknown label, bad number, probabilities that do not sum to
- * one within 1e-3, duplicate id within a fold, no rows. */
+ * one within 1e-3, a predicted class that is not the highest, duplicate id within a fold, no rows, p_ or
+ * z_ columns beyond the scheme's. */
 CF_CHECKED cf_err cf_predictions_read(const char *path, const cf_scheme *s, cf_predictions *p);
 /* Probabilities with %.9g: they read back to the same float. Atomic. */
 CF_CHECKED cf_err cf_predictions_write(const char *path, const cf_scheme *s, const cf_predictions *p);
