@@ -1,0 +1,242 @@
+/* Every node of the CPU backend, forward and backward, against the double-precision reference. */
+#include <stdio.h>
+
+#include "fixture.h"
+
+/* fp32: products and sums of some hundred terms of rounding 6e-8, amplified where a normalisation
+ * divides; 2e-5 of a tensor's norm holds with a factor of ten to spare. bf16: every stored
+ * activation and gradient is rounded to 2^-9, and a handful of roundings stand between loss and
+ * filter. */
+static const double FP32 = 2e-5, BF16 = 3e-2;
+
+typedef cf_graph *(*build_fn)(const cf_conv *conv);
+
+/* input -> conv -> the convolution under test -> head: the first filter's gradient needs the tested
+ * node's gradient of its input. */
+static cf_graph *plain_graph(const cf_conv *conv)
+{
+    cf_graph *g = graph_new(4, 11, 9, 3);
+    int64_t c = conv->groups > 1 ? 48 : 20;
+    int a = graph_conv(g, "first", 0, -1, (cf_conv){.k = c, .kernel = 3, .norm = CF_NORM_BATCH});
+    int b = graph_conv(g, "tested", a, -1, *conv);
+    graph_head(g, b, 5, 5, 0.0f);
+    return g;
+}
+
+static void check_within(build_fn build, cf_conv conv, double bf16)
+{
+    for (int t = 0; t < 2; t++) {
+        fixture f;
+        cf_dtype dtype = t == 0 ? CF_F32 : CF_BF16;
+        fixture_init(&f, build(&conv), dtype, CF_MODE_TRAIN, 2);
+        fixture_train(&f);
+        fixture_compare(&f, dtype == CF_F32 ? FP32 : bf16);
+        fixture_fini(&f);
+    }
+}
+
+static void check(build_fn build, cf_conv conv)
+{
+    check_within(build, conv, BF16);
+}
+
+static void conv_1x1_matches(void **state)
+{
+    (void)state;
+    check(plain_graph, (cf_conv){.k = 32, .kernel = 1});
+    check(plain_graph, (cf_conv){.k = 17, .kernel = 1, .bias = true, .act = CF_ACT_RELU});
+}
+
+static void conv_1x1_stride_2_matches(void **state)
+{
+    (void)state;
+    check(plain_graph, (cf_conv){.k = 32, .kernel = 1, .stride = 2, .norm = CF_NORM_BATCH});
+}
+
+static void conv_3x3_matches_with_every_padding(void **state)
+{
+    (void)state;
+    for (int pad = CF_PAD_SYMMETRIC; pad <= CF_PAD_VALID; pad++)
+        for (int stride = 1; stride <= 2; stride++)
+            check(plain_graph, (cf_conv){.k = 24,
+                                         .kernel = 3,
+                                         .stride = stride,
+                                         .pad = (cf_pad)pad,
+                                         .bias = true,
+                                         .act = CF_ACT_LEAKY,
+                                         .slope = 0.3f});
+}
+
+/* 48 channels: 12 groups of 4 are slabs of 16 or 32, 3 of 16 are slabs or not, 16 of 3 become one
+ * dense filter, 48 of 1 are depthwise. */
+static void grouped_conv_matches(void **state)
+{
+    (void)state;
+    static const int groups[] = {2, 3, 6, 12, 16, 48};
+    for (size_t i = 0; i < sizeof groups / sizeof *groups; i++)
+        check(plain_graph, (cf_conv){.k = 48,
+                                     .kernel = 3,
+                                     .stride = 1 + (int)i % 2,
+                                     .groups = groups[i],
+                                     .norm = CF_NORM_BATCH,
+                                     .act = CF_ACT_RELU});
+    check(plain_graph, (cf_conv){.k = 96, .kernel = 3, .groups = 12});
+}
+
+static void conv_7x7_of_images_matches(void **state)
+{
+    (void)state;
+    for (int t = 0; t < 2; t++) {
+        cf_graph *g = graph_new(4, 21, 18, 3);
+        int a = graph_conv(g, "stem", 0, -1,
+                           (cf_conv){.k = 32,
+                                     .kernel = 7,
+                                     .stride = 2,
+                                     .pad = CF_PAD_SAME,
+                                     .norm = CF_NORM_BATCH,
+                                     .act = CF_ACT_RELU});
+        graph_head(g, a, 5, 5, 0.0f);
+        fixture f;
+        fixture_init(&f, g, t == 0 ? CF_F32 : CF_BF16, CF_MODE_TRAIN, 2);
+        fixture_train(&f);
+        fixture_compare(&f, t == 0 ? FP32 : BF16);
+        fixture_fini(&f);
+    }
+}
+
+static void batch_norm_with_bias_and_leaky_matches(void **state)
+{
+    (void)state;
+    check(plain_graph, (cf_conv){.k = 32,
+                                 .kernel = 3,
+                                 .bias = true,
+                                 .norm = CF_NORM_BATCH,
+                                 .norm_eps = 1e-3f,
+                                 .act = CF_ACT_LEAKY,
+                                 .slope = 0.3f});
+    check(plain_graph, (cf_conv){.k = 21, .kernel = 1, .norm = CF_NORM_BATCH, .act = CF_ACT_RELU});
+}
+
+/* Two blocks, the first with a projection, the second with the identity: outputs with two readers,
+ * a residual that its reader normalises, one that is an earlier output. */
+static cf_graph *residual_graph(const cf_conv *conv)
+{
+    cf_graph *g = graph_new(4, 10, 10, 3);
+    cf_conv norm = {.k = 32, .kernel = 1, .norm = CF_NORM_BATCH, .act = conv->act};
+    norm.slope = conv->slope;
+    int x = graph_conv(g, "stem", 0, -1, norm);
+    for (int block = 0; block < 2; block++) {
+        char name[32];
+        const char *prefix = block == 0 ? "a" : "b";
+        cf_conv grouped = norm, last = norm, side = norm;
+        grouped.kernel = 3, grouped.groups = 8, grouped.stride = block == 0 ? 2 : 1;
+        last.k = side.k = 64;
+        last.act = conv->act;
+        side.stride = 2, side.act = CF_ACT_NONE;
+        (void)snprintf(name, sizeof name, "%s1", prefix);
+        int one = graph_conv(g, name, x, -1, norm);
+        (void)snprintf(name, sizeof name, "%s2", prefix);
+        int two = graph_conv(g, name, one, -1, grouped);
+        int shortcut = x;
+        if (block == 0) shortcut = graph_conv(g, "side", x, -1, side);
+        (void)snprintf(name, sizeof name, "%s3", prefix);
+        x = graph_conv(g, name, two, shortcut, last);
+    }
+    graph_head(g, x, 7, 5, 0.1f);
+    return g;
+}
+
+static void residual_blocks_match(void **state)
+{
+    (void)state;
+    check_within(residual_graph, (cf_conv){.act = CF_ACT_RELU}, BF16_DEEP);
+    check_within(residual_graph, (cf_conv){.act = CF_ACT_LEAKY, .slope = 0.3f}, BF16_DEEP);
+}
+
+/* Residuals in unusual places: the input itself, without normalisation, a normalised one with
+ * several readers, and one with four readers. */
+static cf_graph *crossing_graph(const cf_conv *conv)
+{
+    cf_graph *g = graph_new(3, 7, 6, 16);
+    cf_conv plain = {.k = 16, .kernel = 3, .act = conv->act, .bias = true};
+    cf_conv norm = {.k = 16, .kernel = 1, .act = conv->act, .norm = CF_NORM_BATCH};
+    cf_conv quiet = {.k = 16, .kernel = 1, .norm = CF_NORM_BATCH};
+    int a = graph_conv(g, "a", 0, -1, norm);
+    int b = graph_conv(g, "b", a, 0, norm);
+    int c = graph_conv(g, "c", b, a, plain);
+    int d = graph_conv(g, "d", c, -1, quiet);
+    int e = graph_conv(g, "e", c, d, norm);
+    int f = graph_conv(g, "f", e, d, plain);
+    int h = graph_conv(g, "h", f, d, norm);
+    graph_head(g, h, 5, 5, 0.0f);
+    return g;
+}
+
+static void crossing_residuals_match(void **state)
+{
+    (void)state;
+    check_within(crossing_graph, (cf_conv){.act = CF_ACT_RELU}, BF16_DEEP);
+    check_within(crossing_graph, (cf_conv){.act = CF_ACT_NONE}, BF16_DEEP);
+}
+
+static cf_graph *pool_graph(const cf_conv *conv)
+{
+    cf_graph *g = graph_new(4, 13, 12, 3);
+    cf_conv norm = {.k = 20, .kernel = 3, .norm = CF_NORM_BATCH, .act = CF_ACT_RELU};
+    int a = graph_conv(g, "first", 0, -1, norm), pool = -1;
+    OK(cf_graph_maxpool(g, "max", a, conv, &pool));
+    norm.kernel = 1;
+    int b = graph_conv(g, "left", pool, -1, norm);
+    int c = graph_conv(g, "right", pool, b, norm);
+    graph_head(g, c, 5, 5, 0.0f);
+    return g;
+}
+
+/* Ties are everywhere behind a rectifier: the first maximum takes the gradient. In bf16 roundings
+ * make and break ties that the reference does not see, so only fp32 is compared. */
+static void max_pool_matches(void **state)
+{
+    (void)state;
+    for (int pad = CF_PAD_SYMMETRIC; pad <= CF_PAD_VALID; pad++) {
+        for (int kernel = 2; kernel <= 3; kernel++) {
+            cf_conv window = {.kernel = kernel, .stride = 2, .pad = (cf_pad)pad};
+            fixture f;
+            fixture_init(&f, pool_graph(&window), CF_F32, CF_MODE_TRAIN, 2);
+            fixture_train(&f);
+            fixture_compare(&f, FP32);
+            fixture_fini(&f);
+        }
+    }
+}
+
+static void merged_and_smoothed_loss_matches(void **state)
+{
+    (void)state;
+    static const float smoothing[] = {0.0f, 0.1f, 0.5f};
+    for (size_t i = 0; i < 3; i++) {
+        cf_graph *g = graph_new(8, 4, 4, 16);
+        graph_head(g, 0, 9, 4, smoothing[i]);
+        fixture f;
+        fixture_init(&f, g, CF_F32, CF_MODE_TRAIN, 1);
+        fixture_train(&f);
+        fixture_compare(&f, 1e-6); /* no convolution stands between */
+        fixture_fini(&f);
+    }
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(conv_1x1_matches),
+        cmocka_unit_test(conv_1x1_stride_2_matches),
+        cmocka_unit_test(conv_3x3_matches_with_every_padding),
+        cmocka_unit_test(grouped_conv_matches),
+        cmocka_unit_test(conv_7x7_of_images_matches),
+        cmocka_unit_test(batch_norm_with_bias_and_leaky_matches),
+        cmocka_unit_test(residual_blocks_match),
+        cmocka_unit_test(crossing_residuals_match),
+        cmocka_unit_test(max_pool_matches),
+        cmocka_unit_test(merged_and_smoothed_loss_matches),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
