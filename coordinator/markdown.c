@@ -1,6 +1,8 @@
 #include "coordinator/markdown.h"
 
+#include <ctype.h>
 #include <stdarg.h>
+#include <stdbool.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <string.h>
@@ -55,10 +57,24 @@ int cf_text_width(const char *text)
     return width;
 }
 
+/* Letters and digits, and all that is not ASCII. */
+static bool in_word(char c)
+{
+    return isalnum((unsigned char)c) || (unsigned char)c >= 0x80;
+}
+
+/* Whether the character at text[i] would be markup. An underscore inside a word is none (CommonMark
+ * 0.30, 6.2), and names are full of them. */
+static bool is_markup(const char *text, size_t i)
+{
+    if (text[i] == '_') return i == 0 || !in_word(text[i - 1]) || !in_word(text[i + 1]);
+    return strchr("\\`*[]|", text[i]) != NULL;
+}
+
 void cf_markdown_escape(const char *text, cf_buf *out)
 {
-    for (; *text; text++) {
-        unsigned char c = (unsigned char)*text;
+    for (size_t i = 0; text[i]; i++) {
+        unsigned char c = (unsigned char)text[i];
         if (c == '<')
             cf_buf_printf(out, "&lt;");
         else if (c == '>')
@@ -68,7 +84,7 @@ void cf_markdown_escape(const char *text, cf_buf *out)
         else if (c < 0x20 || c == 0x7f)
             cf_buf_printf(out, " ");
         else
-            cf_buf_printf(out, strchr("\\`*_[]|", c) ? "\\%c" : "%c", c);
+            cf_buf_printf(out, "%s%c", is_markup(text, i) ? "\\" : "", c);
     }
 }
 

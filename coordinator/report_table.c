@@ -42,18 +42,20 @@ static void print_mean_sd(double mean, double sd, int decimals, int n_folds, cha
  */
 
 typedef struct column {
-    const char *title, *published_title;
+    const char *title;
     size_t offset;    /* in cf_class_metrics */
     size_t published; /* in cf_class */
 } column;
 
+#define COLUMN(title, member)                                                                      \
+    {                                                                                              \
+        title, CLASS_OFFSET(member), offsetof(cf_class, member)                                    \
+    }
 static const column COLUMNS[] = {
-    {"P tol", "publ. P tol", CLASS_OFFSET(precision_tolerant),
-     offsetof(cf_class, precision_tolerant)},
-    {"R tol", "publ. R tol", CLASS_OFFSET(recall_tolerant), offsetof(cf_class, recall_tolerant)},
-    {"P strict", "publ. P strict", CLASS_OFFSET(precision_strict),
-     offsetof(cf_class, precision_strict)},
-    {"R strict", "publ. R strict", CLASS_OFFSET(recall_strict), offsetof(cf_class, recall_strict)},
+    COLUMN("P tol", precision_tolerant),
+    COLUMN("R tol", recall_tolerant),
+    COLUMN("P strict", precision_strict),
+    COLUMN("R strict", recall_strict),
 };
 enum { N_COLUMNS = sizeof COLUMNS / sizeof COLUMNS[0] };
 
@@ -84,13 +86,12 @@ static void put_class(const cf_scheme *s, const cf_metrics *m, int k, bool publi
     cf_markdown_put(t, s->classes[k].name);
     cf_markdown_putf(t, "%lld", (long long)pooled->support);
     for (int i = 0; i < N_COLUMNS; i++) {
+        const cf_published *p = published_of(&s->classes[k], &COLUMNS[i]);
         double mean, sd;
         cf_metrics_class_mean_sd(m, k, COLUMNS[i].offset, &mean, &sd);
         print_mean_sd(seen ? mean : (double)NAN, sd, 2, m->n_folds, text);
         cf_markdown_put(t, text);
-    }
-    for (int i = 0; i < N_COLUMNS && published; i++) {
-        const cf_published *p = published_of(&s->classes[k], &COLUMNS[i]);
+        if (!published) continue;
         print_mean_sd(p->known ? p->mean : (double)NAN, p->sd, 2, 2, text);
         cf_markdown_put(t, text);
     }
@@ -104,9 +105,10 @@ static cf_err print_classes(const cf_scheme *s, const cf_metrics *m, cf_buf *out
     cf_markdown_put(&t, "code");
     cf_markdown_put(&t, "class");
     cf_markdown_put(&t, "images");
-    for (int i = 0; i < N_COLUMNS; i++) cf_markdown_put(&t, COLUMNS[i].title);
-    for (int i = 0; i < N_COLUMNS && published; i++)
-        cf_markdown_put(&t, COLUMNS[i].published_title);
+    for (int i = 0; i < N_COLUMNS; i++) {
+        cf_markdown_put(&t, COLUMNS[i].title);
+        if (published) cf_markdown_put(&t, "publ.");
+    }
     for (int k = 0; k < s->n_classes; k++) put_class(s, m, k, published, &t);
     return cf_markdown_print(&t, out);
 }
@@ -283,7 +285,9 @@ cf_err cf_report_markdown(const cf_scheme *s, const cf_metrics *m, cf_buf *out)
     if (published_classes(s) > 0 && s->published_source[0]) {
         cf_buf_printf(out, "\npubl.: ");
         cf_markdown_escape(s->published_source, out);
-        cf_buf_printf(out, "\n");
+        bool all = published_classes(s) == s->n_classes;
+        cf_buf_printf(out, "%s\n",
+                      all ? "; in the table below: what follows from these means" : "");
     }
     cf_buf_printf(out, "\n");
     CF_TRY(print_summary(s, m, out));

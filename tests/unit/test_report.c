@@ -90,6 +90,16 @@ static void width_counts_terminal_columns(void **state)
     assert_int_equal(cf_text_width("\xff\xc3"), 2); /* no UTF-8: a column a byte */
 }
 
+static void markup_is_escaped_but_not_inside_words(void **state)
+{
+    (void)state;
+    cf_buf out = {0};
+    cf_markdown_escape("no_confident_class _em_ *b* a|b <i>\n`x`", &out);
+    assert_string_equal(cf_buf_text(&out),
+                        "no_confident_class \\_em\\_ \\*b\\* a\\|b &lt;i&gt; \\`x\\`");
+    cf_buf_fini(&out);
+}
+
 static void incomplete_table_is_an_error(void **state)
 {
     (void)state;
@@ -211,8 +221,11 @@ static void published_figures_stand_beside_ours(void **state)
     assert_int_equal(cf_metrics_compute(&s, &p, &m), CF_OK);
     assert_int_equal(cf_report_markdown(&s, &m, &out), CF_OK);
     const char *text = cf_buf_text(&out);
-    assert_contains(text, "publ. R strict");
-    assert_contains(text, ".02±.03 |     .20±.40 |"); /* ABE, tolerant */
+    assert_contains(text, "| images |    P tol |   publ. |    R tol |   publ. | P strict |   publ. "
+                          "| R strict |   publ. |");
+    assert_contains(text,
+                    "| ABE  | Abnormal eosinophils  |      0 |        – | .02±.03 |        – | "
+                    ".20±.40 |        – | .02±.03 |");
     assert_contains(text, "|         .726 |      .805 |\n");
     assert_contains(text, "|         .689 |      .762 |\n");
     assert_contains(text, "|         .545 |      .645 |\n");
@@ -381,6 +394,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(columns_align_by_characters_not_bytes),
         cmocka_unit_test(width_counts_terminal_columns),
+        cmocka_unit_test(markup_is_escaped_but_not_inside_words),
         cmocka_unit_test(incomplete_table_is_an_error),
         cmocka_unit_test(table_is_golden),
         cmocka_unit_test(hostile_class_names_are_escaped),
