@@ -117,8 +117,9 @@ static cf_err decode(jpeg_job *job)
     CF_TRY(
         cf_image_alloc(job->name, c->output_height, c->output_width, job->max_pixels, job->image));
     read_rows(job);
+    int o = orientation(job);  /* before the next line, which forgets the markers */
     jpeg_finish_decompress(c); /* reads up to the end marker: a cut tail is found here */
-    return cf_image_orient(job->image, orientation(job));
+    return cf_image_orient(job->image, o);
 }
 
 cf_err cf_jpeg_decode(const char *name, const uint8_t *bytes, size_t n, int64_t max_pixels,

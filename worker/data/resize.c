@@ -73,13 +73,26 @@ static uint8_t round_to_byte(int32_t sum)
 
 /* Red, green, blue and an idle lane: one multiplication a pixel. */
 typedef int32_t lanes __attribute__((vector_size(16)));
+typedef uint8_t lane_bytes __attribute__((vector_size(4)));
+
+/* in: [n][3]. The idle lane of a pixel holds the next one's red; the last pixel has no next one. */
+static void widen(const uint8_t *in, int n, lanes *row)
+{
+    for (int x = 0; x < n - 1; x++) {
+        lane_bytes v;
+        memcpy(&v, in + 3 * x, sizeof v);
+        row[x] = __builtin_convertvector(v, lanes);
+    }
+    const uint8_t *last = in + 3 * (n - 1);
+    row[n - 1] = (lanes){last[0], last[1], last[2], 0};
+}
 
 /* in: [n_rows][w_in][3], out: [n_rows][w_out][3], row: [w_in] scratch */
 static void resize_rows(const uint8_t *in, int n_rows, int w_in, const taps *t, int w_out,
                         lanes *row, uint8_t *out)
 {
     for (int y = 0; y < n_rows; y++, in += (size_t)w_in * 3) {
-        for (int x = 0; x < w_in; x++) row[x] = (lanes){in[3 * x], in[3 * x + 1], in[3 * x + 2], 0};
+        widen(in, w_in, row);
         for (int x = 0; x < w_out; x++, out += 3) {
             const int32_t *w = t->weight + (size_t)x * (size_t)t->n_taps;
             const lanes *p = row + t->first[x];
