@@ -30,16 +30,21 @@ enum cf_network { CF_NETWORK_RESNEXT, CF_NETWORK_SEQUENTIAL };
 enum cf_variant { CF_VARIANT_STANDARD, CF_VARIANT_PAPER };
 enum cf_stem { CF_STEM_FULL /* 7x7/2 + 3x3/2 pool */, CF_STEM_SMALL /* 3x3, no pool */ };
 enum cf_optimizer_word { CF_OPTIMIZER_SGD, CF_OPTIMIZER_ADAM, CF_OPTIMIZER_ADAMW };
-enum cf_schedule { CF_SCHEDULE_CONSTANT, CF_SCHEDULE_COSINE, CF_SCHEDULE_ONECYCLE, CF_SCHEDULE_STEP };
+enum cf_schedule {
+    CF_SCHEDULE_CONSTANT,
+    CF_SCHEDULE_COSINE,
+    CF_SCHEDULE_ONECYCLE,
+    CF_SCHEDULE_STEP
+};
 enum cf_balance { CF_BALANCE_NATURAL, CF_BALANCE_DRAWS, CF_BALANCE_TEMPERED };
 enum cf_coordinator_mode { CF_COORDINATOR_AUTO, CF_COORDINATOR_RANK, CF_COORDINATOR_THREAD };
 
 typedef struct cf_config {
-#define CF_BOOL(section, key, def, help) bool section##_##key;
-#define CF_INT(section, key, def, min, max, unit, help) int64_t section##_##key;
-#define CF_NUM(section, key, def, min, max, unit, help) double section##_##key;
-#define CF_WORD(section, key, def, words, help) int section##_##key;
-#define CF_TEXT(section, key, def, help) char section##_##key[1024];
+#define CF_BOOL(section, key, def, help)                 bool section##_##key;
+#define CF_INT(section, key, def, min, max, unit, help)  int64_t section##_##key;
+#define CF_NUM(section, key, def, min, max, unit, help)  double section##_##key;
+#define CF_WORD(section, key, def, words, help)          int section##_##key;
+#define CF_TEXT(section, key, def, help)                 char section##_##key[1024];
 #define CF_INTS(section, key, def, min, max, unit, help) cf_int_list section##_##key;
 #define CF_NUMS(section, key, def, min, max, unit, help) cf_num_list section##_##key;
 #include "proto/config_keys.def"
@@ -50,21 +55,22 @@ typedef struct cf_config {
 void cf_config_defaults(cf_config *config);
 /* Reads a file over the defaults. Unknown keys, duplicate keys, wrong types, doubtful numbers
  * ("90abc", "1,5", nan, 1e400), values out of range, aliases, deep nesting and files over 1 MiB are
- * CF_E_USAGE with "path:line:column: ..."; *config is then as before. Rules between keys are left to
- * cf_config_validate, since overrides come in between. */
+ * CF_E_USAGE with "path:line:column: ..."; *config is then as before. Rules between keys are left
+ * to cf_config_validate, since overrides come in between. */
 CF_CHECKED cf_err cf_config_read(const char *path, cf_config *config);
 /* The same from memory; `name` stands for the path in messages. */
 CF_CHECKED cf_err cf_config_parse(const char *name, const char *text, size_t n, cf_config *config);
-/* One override "section.key=value"; the value is YAML ("[1, 2]", "adam"). CF_E_USAGE with the text. */
+/* One override "section.key=value"; the value is YAML ("[1, 2]", "adam"). CF_E_USAGE with the text.
+ */
 CF_CHECKED cf_err cf_config_set(cf_config *config, const char *assignment);
-/* Rules between keys (micro-batch divides batch, lists of the right length ...). CF_E_USAGE, with the
- * configuration's path. */
+/* Rules between keys (micro-batch divides batch, lists of the right length ...). CF_E_USAGE, with
+ * the configuration's path. */
 CF_CHECKED cf_err cf_config_validate(const cf_config *config);
 /* The effective configuration as YAML that cf_config_parse reads back to the same values; with help
  * as comments when `commented`. */
 void cf_config_write(const cf_config *config, bool commented, cf_buf *out);
-/* The same as JSON: an object of sections where nothing was written yet, else the sections as members of
- * the object that the caller has opened. */
+/* The same as JSON: an object of sections where nothing was written yet, else the sections as
+ * members of the object that the caller has opened. */
 void cf_config_write_json(const cf_config *config, cf_json *json);
 /* The key reference as a Markdown table, for the README. */
 void cf_config_reference(cf_buf *out);

@@ -1,9 +1,9 @@
 /* CSV (RFC 4180): a reader that names line and column, a writer that quotes; predictions and folds.
  *
- * Cells that a spreadsheet would take for a formula (=, +, -, @ first, where the cell is not a number)
- * are written with a leading apostrophe, which the reader takes off again.
- * In messages "path:line:column" the column is the number of the cell in its row, from 1.
- * Threads: any. Read first: cf_csv, cf_predictions. */
+ * Cells that a spreadsheet would take for a formula (=, +, -, @ first, where the cell is not a
+ * number) are written with a leading apostrophe, which the reader takes off again. In messages
+ * "path:line:column" the column is the number of the cell in its row, from 1. Threads: any. Read
+ * first: cf_csv, cf_predictions. */
 #ifndef CF_PROTO_CSV_H
 #define CF_PROTO_CSV_H
 
@@ -16,17 +16,17 @@
 
 /* A whole CSV file in memory, rows of cells. */
 typedef struct cf_csv {
-    char *text;      /* owned; cells point into it */
-    char **cells;    /* owned, [n_rows * n_columns], row 0 is the header */
-    int64_t *lines;  /* owned, [n_rows]: line where the row starts */
+    char *text;     /* owned; cells point into it */
+    char **cells;   /* owned, [n_rows * n_columns], row 0 is the header */
+    int64_t *lines; /* owned, [n_rows]: line where the row starts */
     int64_t n_rows;
     int n_columns;
     char name[CF_PATH_MAX];
 } cf_csv;
 
 /* Rows end in LF or CR LF; a byte order mark and empty lines are skipped. Errors: CF_E_DATA
- * "path:line:column: ..." for a quote left open or out of place, rows of another length, NUL bytes, a
- * header cell that stands twice, no header. */
+ * "path:line:column: ..." for a quote left open or out of place, rows of another length, NUL bytes,
+ * a header cell that stands twice, no header. */
 CF_CHECKED cf_err cf_csv_read(const char *path, size_t max_bytes, cf_csv *csv);
 CF_CHECKED cf_err cf_csv_parse(const char *name, const char *text, size_t n, cf_csv *csv);
 void cf_csv_fini(cf_csv *csv);
@@ -34,8 +34,8 @@ void cf_csv_fini(cf_csv *csv);
 int cf_csv_column(const cf_csv *csv, const char *header);
 const char *cf_csv_cell(const cf_csv *csv, int64_t row, int column);
 /* CF_E_DATA with "path:line:column: " of a cell before the message. */
-CF_CHECKED CF_PRINTF(4, 5) cf_err cf_csv_fail(const cf_csv *csv, int64_t row, int column, const char *fmt,
-                                              ...);
+CF_CHECKED CF_PRINTF(4, 5) cf_err
+    cf_csv_fail(const cf_csv *csv, int64_t row, int column, const char *fmt, ...);
 /* Appends one cell, quoted where needed; `last` ends the row. */
 typedef enum cf_csv_end { CF_CSV_MORE, CF_CSV_END_ROW } cf_csv_end;
 void cf_csv_put(cf_buf *out, const char *cell, cf_csv_end end);
@@ -44,25 +44,26 @@ void cf_csv_put(cf_buf *out, const char *cell, cf_csv_end end);
 typedef struct cf_predictions {
     int64_t n;
     int n_classes;
-    char **ids;        /* owned strings, [n] */
-    char **sites;      /* owned strings, [n] */
-    int32_t *folds;    /* [n] */
-    int32_t *labels;   /* [n] class index */
-    int32_t *predicted; /* [n] class index: highest probability, the first on a tie; reading keeps the
-                           file's word among classes within 1e-6 of the highest */
-    double *p;         /* [n][n_classes] after merging; rows sum to 1 */
+    char **ids;         /* owned strings, [n] */
+    char **sites;       /* owned strings, [n] */
+    int32_t *folds;     /* [n] */
+    int32_t *labels;    /* [n] class index */
+    int32_t *predicted; /* [n] class index: highest probability, the first on a tie; reading keeps
+                           the file's word among classes within 1e-6 of the highest */
+    double *p;          /* [n][n_classes] after merging; rows sum to 1 */
 } cf_predictions;
 
 /* Room for n rows. */
 CF_CHECKED cf_err cf_predictions_init(cf_predictions *p, int64_t n, int n_classes);
 void cf_predictions_fini(cf_predictions *p);
-/* Columns id,site,fold,label,predicted, then p_<CODE> a class. Also reads p_<NODE> or z_<NODE> (logits,
- * softmax taken) columns of unmerged nodes; site and fold may be missing ("" and 0). Errors: CF_E_DATA
- * with path:line:column: missing column, unknown label, bad number, probabilities that do not sum to
- * one within 1e-3, a predicted class that is not the highest, duplicate id within a fold, no rows, p_ or
- * z_ columns beyond the scheme's. */
+/* Columns id,site,fold,label,predicted, then p_<CODE> a class. Also reads p_<NODE> or z_<NODE>
+ * (logits, softmax taken) columns of unmerged nodes; site and fold may be missing ("" and 0).
+ * Errors: CF_E_DATA with path:line:column: missing column, unknown label, bad number, probabilities
+ * that do not sum to one within 1e-3, a predicted class that is not the highest, duplicate id
+ * within a fold, no rows, p_ or z_ columns beyond the scheme's. */
 CF_CHECKED cf_err cf_predictions_read(const char *path, const cf_scheme *s, cf_predictions *p);
 /* Probabilities with %.9g: they read back to the same float. Atomic. */
-CF_CHECKED cf_err cf_predictions_write(const char *path, const cf_scheme *s, const cf_predictions *p);
+CF_CHECKED cf_err cf_predictions_write(const char *path, const cf_scheme *s,
+                                       const cf_predictions *p);
 
 #endif

@@ -10,8 +10,9 @@
 
 #define MAX_BYTES     ((size_t)1 << 30)
 #define SUM_TOLERANCE 1e-3 /* of probabilities rounded to three digits or more */
-#define TIE_TOLERANCE 1e-6 /* two probabilities that a text with few digits no longer tells apart  \
-                            */
+#define TIE_TOLERANCE                                                                              \
+    1e-6 /* two probabilities that a text with few digits no longer tells apart                    \
+          */
 
 enum { MAX_FOLD = 65535 };
 

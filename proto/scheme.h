@@ -1,6 +1,6 @@
 /* A class scheme: classes, output nodes merged into them, tolerance pairs, binary questions, maps
- * from other labels, and published figures to stand beside ours. All of it data, in YAML files under
- * configs/schemes. Threads: a read scheme is read-only. Read first: cf_scheme. */
+ * from other labels, and published figures to stand beside ours. All of it data, in YAML files
+ * under configs/schemes. Threads: a read scheme is read-only. Read first: cf_scheme. */
 #ifndef CF_PROTO_SCHEME_H
 #define CF_PROTO_SCHEME_H
 
@@ -29,7 +29,7 @@ typedef struct cf_class {
 } cf_class;
 
 typedef struct cf_question {
-    char name[64];                /* "blast" */
+    char name[64];                 /* "blast" */
     bool positive[CF_MAX_CLASSES]; /* [n_classes]: the classes whose probabilities are added */
 } cf_question;
 
@@ -47,14 +47,14 @@ typedef struct cf_scheme {
     char (*node_names)[CF_CODE_MAX]; /* owned, [n_nodes] */
     int *class_of;                   /* owned, [n_nodes] class of each output node */
     int n_nodes;
-    uint8_t *tolerant; /* owned, [n_classes * n_classes] 1 where i and j are a tolerance pair (symmetric,
-                          diagonal 0) */
+    uint8_t *tolerant;      /* owned, [n_classes * n_classes] 1 where i and j are a tolerance pair
+                               (symmetric,      diagonal 0) */
     cf_question *questions; /* owned */
     int n_questions;
     cf_alias *aliases; /* owned: labels of other schemes */
     int n_aliases;
     char published_source[512]; /* where the published figures come from; "" for none */
-    char *text;                 /* owned: the file's own text, stored in cells files and run folders */
+    char *text; /* owned: the file's own text, stored in cells files and run folders */
 } cf_scheme;
 
 /* `name_or_path`: "bm7", or a file. Names are looked up in $CYTOFOLD_SHARE/configs/schemes, then in
@@ -62,8 +62,8 @@ typedef struct cf_scheme {
  * with path:line:column. */
 CF_CHECKED cf_err cf_scheme_read(const char *name_or_path, cf_scheme *scheme);
 CF_CHECKED cf_err cf_scheme_parse(const char *name, const char *text, size_t n, cf_scheme *scheme);
-/* A scheme without nodes to merge or pairs, one class a code, in the given order (for data without a
- * scheme file: pack --scheme auto). */
+/* A scheme without nodes to merge or pairs, one class a code, in the given order (for data without
+ * a scheme file: pack --scheme auto). */
 CF_CHECKED cf_err cf_scheme_from_codes(const char *const *codes, int n, cf_scheme *scheme);
 void cf_scheme_fini(cf_scheme *scheme);
 
