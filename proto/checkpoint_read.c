@@ -50,7 +50,7 @@ static cf_err check_preamble(reader *r)
         return damaged_bytes(r, CF_CHECKPOINT_AT_ZERO, "expected zero");
     }
     r->header_bytes = cf_get_u32(r->map.bytes + CF_CHECKPOINT_AT_HEADER_BYTES);
-    if (r->header_bytes == 0 || r->header_bytes > CF_CHECKPOINT_MAX_HEADER_BYTES) {
+    if (r->header_bytes > CF_CHECKPOINT_MAX_HEADER_BYTES) {
         return damaged_bytes(r, CF_CHECKPOINT_AT_HEADER_BYTES, "size of the header out of range");
     }
     if (r->header_bytes > n - least) {

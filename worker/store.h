@@ -3,6 +3,8 @@
 #ifndef CF_WORKER_STORE_H
 #define CF_WORKER_STORE_H
 
+#include <stdbool.h>
+
 #include "proto/checkpoint.h"
 
 typedef struct cf_store cf_store;
@@ -11,7 +13,8 @@ CF_CHECKED cf_err cf_store_create(cf_store **out);
 /* Waits for the write under way. Accepts NULL. */
 void cf_store_destroy(cf_store *s);
 /* Copies the tensors (the step may go on at once) and hands them to the writer thread; waits only while
- * the save before is still being written. An error of that earlier save is returned here. */
+ * the save before is still being written. An error of that earlier save is returned here, once, and nothing
+ * is saved then. Makes fold_dir and its parents; removes temporaries of dead processes. */
 CF_CHECKED cf_err cf_store_save(cf_store *s, const char *fold_dir, const cf_checkpoint *c);
 /* Waits for all saves; returns the first error. */
 CF_CHECKED cf_err cf_store_flush(cf_store *s);
