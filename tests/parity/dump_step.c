@@ -81,10 +81,26 @@ out:
     return err;
 }
 
+/* Gives a node's output memory of its own to the end of the step, so that it can be peeked at. */
+static void keep_output(cf_memory_plan *plan, int node)
+{
+    cf_buffer *z = &plan->buffers[node][CF_SLOT_Z];
+    z->offset = plan->arena_bytes;
+    z->last = 2 * plan->n_nodes - 1;
+    plan->arena_bytes += (z->bytes + 63) / 64 * 64;
+}
+
+static int logits_node(const step *s)
+{
+    return s->graph->nodes[s->graph->n_nodes - 1].in;
+}
+
 static cf_err compile(step *s, cf_mode mode)
 {
-    const cf_compile_options options = {mode, CF_F32, CF_REDUCE_EXACT, true};
+    const cf_compile_options options = {
+        .mode = mode, .dtype = CF_F32, .reduce = CF_REDUCE_EXACT, .deterministic = true};
     CF_TRY(cf_graph_plan(s->graph, mode, CF_F32, &s->plans[mode]));
+    keep_output(&s->plans[mode], logits_node(s));
     return s->ops->compile(s->backend, s->graph, &s->plans[mode], &options, &s->programs[mode]);
 }
 
@@ -186,13 +202,12 @@ out:
 static cf_err run_step(step *s, float rate, float momentum, float decay)
 {
     const cf_graph *g = s->graph;
-    const cf_batch batch = {s->images, s->labels};
-    const int logits_node = g->nodes[g->n_nodes - 1].in;
     const int64_t n_logits = batch_of(s) * g->n_outputs;
     float *logits = NULL;
     cf_err err;
     CF_TRY(prepare(s));
     CF_TRY(cf_new(&logits, (size_t)n_logits, sizeof(float)));
+    const cf_batch batch = {s->images, s->labels};
     cf_program *train = s->programs[CF_MODE_TRAIN], *infer = s->programs[CF_MODE_INFER];
     CF_TRY_GOTO(s->ops->set_weights(infer, s->weights, s->state), out);
     CF_TRY_GOTO(s->ops->infer(infer, &batch, logits), out);
@@ -200,7 +215,7 @@ static cf_err run_step(step *s, float rate, float momentum, float decay)
 
     CF_TRY_GOTO(s->ops->set_weights(train, s->weights, s->state), out);
     CF_TRY_GOTO(s->ops->train(train, &batch, s->sums), out);
-    CF_TRY_GOTO(s->ops->peek(train, logits_node, CF_SLOT_Z, logits), out);
+    CF_TRY_GOTO(s->ops->peek(train, logits_node(s), CF_SLOT_Z, logits), out);
     CF_TRY_GOTO(write_raw(s, "logits.f32", logits, n_logits), out);
     CF_TRY_GOTO(write_sums(s), out);
 

@@ -5,10 +5,14 @@ gradient, one SGD step and the running moments of batch norm.
 usage: torch_resnext.py PATH/TO/dump_step [--size PX]... [--batch N] [--seed N]
 
 Both programs compute in fp32 and differ in the order of sums, so neither is the truth: PyTorch in double precision
-is. An error is |x - truth| / |truth| in the L2 norm of a tensor. It passes when it is below the stated tolerance, or
-below FACTOR times PyTorch's own fp32 error on that tensor: rounding flips a few ReLUs at their kink, after which a
-gradient differs by whole contributions, in any fp32 program. A wrong formula (padding, variance, a missing term) is off
-by 1e-2 and more.
+is. An error is |x - truth| / |truth| in the L2 norm of a tensor, |truth| at least FLOOR times the kind's mean norm. It
+passes when it is below the stated tolerance, or below FACTOR times PyTorch's own fp32 error on that tensor; the same
+for the median over tensors. A wrong formula (padding, variance, a missing term) is off by 1e-2 and more.
+
+One ReLU that rounding flips changes a gradient by up to 2e-3, in any fp32 program, hence the wide tolerance of single
+gradients beside the narrow one of their median. The norms' shifts are drawn around SHIFT, where a few ReLUs in a hundred
+are closed and few stand near their kink. Around 0 so many flip that any two fp32 programs differ by 1e-2 in every
+gradient (PyTorch from its own double precision: 0.8e-2 to 1.7e-2), which would hide real faults.
 """
 import argparse
 import re
@@ -27,8 +31,10 @@ except ImportError as error:
 
 OUTPUTS = 1000
 RATE, MOMENTUM, DECAY, SMOOTHING = 0.1, 0.9, 1e-2, 0.1
-FACTOR = 4.0
-TOLERANCE = {"logits": 2e-5, "inferred": 2e-5, "loss": 2e-6, "gradient": 2e-4, "weights": 2e-5, "moments": 1e-5}
+FACTOR, FLOOR, SHIFT = 4.0, 1e-2, 3.0
+# Largest error of any tensor, and of the median tensor.
+TOLERANCE = {"logits": (2e-5, 2e-5), "inferred": (2e-5, 2e-5), "loss": (2e-6, 2e-6), "gradient": (5e-3, 3e-4),
+             "weights": (5e-4, 2e-6), "moments": (1e-5, 1e-6)}
 MODULE = {"weight": "weight", "bias": "bias", "gamma": "weight", "beta": "bias", "mean": "running_mean",
           "var": "running_var"}
 
@@ -88,8 +94,10 @@ def make_problem(size, batch, seed):
         if re.search(r"(bn\d|downsample\.1)\.", name) and value.dim() == 1:
             if name.endswith("weight") or name.endswith("var"):
                 value.uniform_(0.5, 1.5)
-            else:
+            elif name.endswith("mean"):
                 value.normal_(0.0, 0.2)
+            else:
+                value.normal_(SHIFT, 0.2)
     coarse = torch.randn(batch, 3, max(size // 8, 2), max(size // 8, 2))
     images = torch.nn.functional.interpolate(coarse, size=(size, size), mode="bilinear", align_corners=False)
     return model, images + 0.1 * torch.randn_like(images), torch.randint(0, OUTPUTS, (batch,))
@@ -99,7 +107,7 @@ def torch_step(model, images, labels):
     """Everything dump_step writes, by PyTorch, in the model's own precision; numpy arrays."""
     with torch.no_grad():
         inferred = model.eval()(images)
-    model.train()
+    model.train().zero_grad(set_to_none=True)
     optimizer = torch.optim.SGD([
         {"params": [p for p in model.parameters() if p.dim() > 1], "weight_decay": DECAY},
         {"params": [p for p in model.parameters() if p.dim() == 1], "weight_decay": 0.0}], lr=RATE, momentum=MOMENTUM)
@@ -108,7 +116,7 @@ def torch_step(model, images, labels):
     loss.backward()
     gradients = {n: canonical(p.grad).numpy().copy() for n, p in model.named_parameters()}
     optimizer.step()
-    state = {n: canonical(v).detach().numpy() for n, v in model.state_dict().items() if v.dim() > 0}
+    state = {n: canonical(v).detach().numpy().copy() for n, v in model.state_dict().items() if v.dim() > 0}
     return {"inferred": {"inferred": inferred.numpy()}, "logits": {"logits": logits.detach().numpy()},
             "loss": {"loss": loss.detach().numpy().reshape(1)}, "gradient": gradients,
             "weights": {n: state[n] for n in gradients},
@@ -140,27 +148,29 @@ def cytofold_step(program, folder, size, model, images, labels):
             "moments": flat.unpack(load("new_state.f32"), STATE)}
 
 
-def distance(x, truth):
-    return float(numpy.linalg.norm((x - truth).ravel()) / max(numpy.linalg.norm(truth.ravel()), 1e-30))
+def distance(x, truth, floor):
+    return float(numpy.linalg.norm((x - truth).ravel()) / max(numpy.linalg.norm(truth.ravel()), floor))
 
 
 def compare(ours, peer, truth):
     """Prints the worst tensor of each kind; returns the number of tensors outside the tolerance."""
     faults = 0
     for kind, tensors in truth.items():
-        rows = []
-        for name, value in tensors.items():
-            error, theirs = distance(ours[kind][name], value), distance(peer[kind][name], value)
-            rows.append((error, theirs, name))
-            # not (a <= b): a NaN is a fault
-            if not error <= max(TOLERANCE[kind], FACTOR * theirs):
+        floor = FLOOR * numpy.mean([numpy.linalg.norm(t.ravel()) for t in tensors.values()])
+        rows = [(distance(ours[kind][name], value, floor), distance(peer[kind][name], value, floor), name)
+                for name, value in tensors.items()]
+        single, typical = TOLERANCE[kind]
+        for error, theirs, name in rows:
+            if not error <= max(single, FACTOR * theirs):  # a NaN is a fault
                 faults += 1
-                print(f"  FAULT {kind} {name}: error {error:.2e}, PyTorch fp32 {theirs:.2e}, tolerance "
-                      f"{TOLERANCE[kind]:.0e}")
+                print(f"  FAULT {kind} {name}: {error:.2e}, PyTorch fp32 {theirs:.2e}, tolerance {single:.0e}")
+        median, their_median = (sorted(column)[len(rows) // 2] for column in list(zip(*rows))[:2])
+        if not median <= max(typical, FACTOR * their_median):
+            faults += 1
+            print(f"  FAULT {kind}, median: {median:.2e}, PyTorch fp32 {their_median:.2e}, tolerance {typical:.0e}")
         error, theirs, name = max(rows)
-        median = sorted(r[0] for r in rows)[len(rows) // 2]
-        print(f"  {kind:9s} {len(rows):4d} tensors: median {median:.1e}, worst {error:.1e} ({name}; PyTorch fp32 there "
-              f"{theirs:.1e}), tolerance {TOLERANCE[kind]:.0e} or {FACTOR:g} x PyTorch's")
+        print(f"  {kind:9s} {len(rows):4d} tensors: median {median:.1e} (PyTorch fp32 {their_median:.1e}), worst "
+              f"{error:.1e} ({name}; PyTorch fp32 there {theirs:.1e})")
     return faults
 
 
@@ -173,8 +183,10 @@ def main():
     options = parser.parse_args()
     faults = 0
     for size in options.size or [64, 250]:
-        print(f"ResNeXt-50 32x4d, {size}x{size}, batch {options.batch}, seed {options.seed}, PyTorch {torch.__version__}")
-        model, images, labels = make_problem(size, options.batch, options.seed)
+        # double precision at 250 px is slow and large: half the batch
+        batch = options.batch if size < 128 else max(options.batch // 2, 2)
+        print(f"ResNeXt-50 32x4d, {size}x{size}, batch {batch}, seed {options.seed}, PyTorch {torch.__version__}")
+        model, images, labels = make_problem(size, batch, options.seed)
         start = {n: v.clone() for n, v in model.state_dict().items()}
         with tempfile.TemporaryDirectory() as folder:
             ours = cytofold_step(options.program, Path(folder), size, model, images, labels)
