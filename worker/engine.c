@@ -55,6 +55,8 @@ cf_err cf_engine_init(cf_engine *e, const cf_config *config, const cf_scheme *sc
     memset(e, 0, sizeof *e);
     e->config = config;
     CF_TRY(cf_backend_find(device_names[config->run_device], &e->ops));
+    /* The CPU is one device, however many workers share its cores. */
+    if (strcmp(e->ops->name, "cpu") == 0) device = -1;
     CF_TRY(e->ops->open(device, n_threads, &e->backend));
     CF_TRY(cf_model_build(config, scheme, config->train_micro_batch, &e->graph));
     CF_TRY(spread_table(e));

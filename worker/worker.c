@@ -16,6 +16,7 @@
 #include "worker/trainer.h"
 
 #define PLAN_DEADLINE_NS (600LL * 1000000000)
+#define ECHO_DELAY_NS    (2LL * 1000000000)
 #define BYE_DEADLINE_NS  (3600LL * 1000000000)
 
 /* One step's sums on their way through the group: two take turns, one computing, one being summed.
@@ -42,6 +43,7 @@ typedef struct worker {
     cf_itinerary now, ahead;
     int64_t n_ahead; /* stops that `ahead` is in front of `now` */
     in_flight slots[2];
+    bool echo;    /* the error on the way out is another rank's */
     cf_err fault; /* numeric error of this rank, until the group has heard of it */
     char fault_text[1024];
     char *config_yaml; /* owned: for checkpoints */
@@ -92,6 +94,15 @@ static cf_err receive_plan(worker *w)
     return CF_OK;
 }
 
+/* Collective over the group: the highest error of its ranks. A rank that only echoes another's
+ * error lets that one speak first. */
+static cf_err agree(worker *w, cf_err mine)
+{
+    cf_err err = cf_comm_agree(w->group, mine);
+    if (mine == CF_OK && err != CF_OK) w->echo = true;
+    return err;
+}
+
 /* ---- setting up ------------------------------------------------------------------------------ */
 
 static int compute_threads(const worker *w)
@@ -129,7 +140,7 @@ static cf_err resume(worker *w, cf_trainer *t)
     }
     cf_checkpoint_fini(c);
     free(c);
-    return cf_comm_agree(w->group, err);
+    return agree(w, err);
 }
 
 static cf_err set_up_folds(worker *w, int group)
@@ -140,7 +151,7 @@ static cf_err set_up_folds(worker *w, int group)
         cf_trainer *t = &w->trainers[w->n_folds];
         w->n_folds++;
         cf_err err = cf_trainer_init(t, &w->engine, &w->cells, w->plan.fold_of, fold);
-        CF_TRY(cf_comm_agree(w->group, err));
+        CF_TRY(agree(w, err));
         CF_TRY(resume(w, t));
         step[w->n_folds - 1] = t->step;
         total[w->n_folds - 1] = t->total_steps;
@@ -158,7 +169,7 @@ static cf_err set_up(worker *w)
     CF_TRY(cf_comm_mpi_create(w->job->workers, group, me, &w->group));
     cf_err err = cf_engine_init(&w->engine, &w->config, &w->cells.scheme, w->job->local_index,
                                 compute_threads(w));
-    CF_TRY(cf_comm_agree(w->group, err));
+    CF_TRY(agree(w, err));
     size_t sum_bytes = (size_t)cf_engine_sums_count(&w->engine) * cf_engine_sum_bytes(&w->engine);
     for (int i = 0; i < 2; i++) {
         w->slots[i].fold = -1;
@@ -286,7 +297,10 @@ static cf_err finish_step(worker *w, in_flight *slot)
     int64_t start_ns = cf_clock_ns();
     CF_TRY(w->group->ops->wait(w->group, slot->ticket));
     if (w->fault != CF_OK) return cf_fail(w->fault, "%s", w->fault_text);
-    CF_TRY(cf_trainer_update(t, slot->sums));
+    cf_err err = cf_trainer_update(t, slot->sums);
+    /* Without a fault here a numeric error is the flag of another rank, or all ranks' own. */
+    if (err == CF_E_NUMERIC && w->group->rank != 0) w->echo = true;
+    CF_TRY(err);
     w->reporter.step_ns += cf_clock_ns() - start_ns;
     return t->step % t->sampler.steps_per_epoch == 0 ? end_epoch(w, t) : CF_OK;
 }
@@ -367,6 +381,7 @@ static cf_err take_leave(worker *w, cf_err err)
     cf_message m = {.kind = CF_MSG_DONE};
     m.done.code = err;
     if (err != CF_OK) snprintf(m.done.text, sizeof m.done.text, "%s", cf_err_text());
+    if (w->echo) cf_sleep_ns(ECHO_DELAY_NS);
     cf_err sent = cf_reporter_send(&w->reporter, &m);
     if (err != CF_OK || sent != CF_OK) return err != CF_OK ? err : sent;
     CF_TRY(receive_kind(w, CF_MSG_BYE, BYE_DEADLINE_NS, &m));
