@@ -63,7 +63,7 @@ cf_err cf_setup_init(cf_setup *setup, const char *config_path, const cf_strings 
     memcpy(as_written, setup->config.data_cells, sizeof as_written);
     for (size_t i = 0; i < overrides->n; i++)
         CF_TRY(cf_config_set(&setup->config, overrides->items[i]));
-    CF_TRY(cf_where(cf_config_validate(&setup->config), "%s", config_path));
+    CF_TRY(cf_config_validate(&setup->config));
     CF_TRY(open_cells(setup, strcmp(as_written, setup->config.data_cells) != 0));
     return find_scheme(setup, scheme);
 }
