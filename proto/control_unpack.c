@@ -181,7 +181,7 @@ static const ProtobufCMessageDescriptor *descriptor_of(int kind)
 static cf_err unpack_body(const uint8_t *body, size_t n, cf_message *m)
 {
     cf_budget budget;
-    const ProtobufCMessageDescriptor *descriptor = descriptor_of(m->kind);
+    const ProtobufCMessageDescriptor *descriptor = descriptor_of((int)m->kind);
     if (!descriptor) {
         if (m->kind == CF_MSG_BYE && n == 0) return CF_OK;
         return cf_fail(CF_E_DEVICE, "control message of unknown kind %d, %zu bytes", (int)m->kind,

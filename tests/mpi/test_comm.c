@@ -180,17 +180,35 @@ static void float_sum_has_the_same_bits_on_every_rank_and_run(void **state)
     c->ops->destroy(c);
 }
 
+static void comm_of_one_rank_leaves_its_buffers_alone(void **state)
+{
+    const cf_job *job = job_of(state);
+    cf_comm *c = NULL;
+    int64_t values[] = {3, -4};
+    int ticket = -1;
+    bool ok = cf_comm_self_create(&c) == CF_OK;
+    assert_on_all(job, ok);
+    ok = c->ops->sum_start(c, values, 2, CF_SUM_I64, &ticket) == CF_OK &&
+         c->ops->progress(c) == CF_OK && c->ops->wait(c, ticket) == CF_OK &&
+         c->ops->broadcast(c, values, sizeof values, 0) == CF_OK && c->ops->barrier(c) == CF_OK;
+    ok = ok && values[0] == 3 && values[1] == -4 && c->size == 1 && c->rank == 0;
+    ok = ok && cf_comm_agree(c, cf_fail(CF_E_DATA, "mine")) == CF_E_DATA;
+    assert_on_all(job,
+                  ok && strcmp(cf_err_text(), "mine") == 0 && cf_comm_agree(c, CF_OK) == CF_OK);
+    c->ops->destroy(c);
+}
+
 static void groups_sum_apart(void **state)
 {
     const cf_job *job = job_of(state);
     cf_comm *c = NULL;
-    int64_t value = 1LL << (8 * job->rank), expected = 0;
+    int64_t value = (int64_t)1 << (8 * job->rank), expected = 0;
     int ticket = -1, color = job->rank % 2;
     bool ok = cf_comm_mpi_create(job->data, color, -job->rank, &c) == CF_OK;
     assert_on_all(job, ok && c);
     ok = c->ops->sum_start(c, &value, 1, CF_SUM_I64, &ticket) == CF_OK;
     ok = ok && c->ops->wait(c, ticket) == CF_OK;
-    for (int r = color; r < job->size; r += 2) expected += 1LL << (8 * r);
+    for (int r = color; r < job->size; r += 2) expected += (int64_t)1 << (8 * r);
     int last =
         job->size - 1 - (job->size - 1 - color) % 2; /* highest rank comes first by the key */
     ok = ok && value == expected && c->rank == (last - job->rank) / 2;
@@ -398,6 +416,7 @@ int main(void)
         CASE(one_sum_too_many_is_refused),
         CASE(float_sum_adds_every_rank_once),
         CASE(float_sum_has_the_same_bits_on_every_rank_and_run),
+        CASE(comm_of_one_rank_leaves_its_buffers_alone),
         CASE(groups_sum_apart),
         CASE(rank_without_a_group_gets_none),
         CASE(broadcast_reaches_all_from_every_root),
