@@ -205,9 +205,7 @@ out:
     return err;
 }
 
-/* Where a job runs and how often it saves and looks does not change what it computes; the split's
- * file is hashed by its content, elsewhere. */
-static bool changes_result(const cf_key *key)
+bool cf_key_changes_result(const cf_key *key)
 {
     static const char *const without[] = {"data.cells", "data.folds_file", "train.checkpoint_every",
                                           "train.evaluate_every"};
@@ -223,7 +221,7 @@ uint64_t cf_config_hash(const cf_config *config)
     const cf_key *keys = cf_config_keys(&n);
     cf_buf text = {0};
     for (int i = 0; i < n; i++) {
-        if (!changes_result(&keys[i])) continue;
+        if (!cf_key_changes_result(&keys[i])) continue;
         cf_buf_printf(&text, "%s=", keys[i].path);
         cf_key_write(&keys[i], config, &text);
         cf_buf_printf(&text, "\n");

@@ -69,8 +69,11 @@ CF_CHECKED cf_err cf_config_validate(const cf_config *config);
 /* The effective configuration as YAML that cf_config_parse reads back to the same values; with help
  * as comments when `commented`. */
 void cf_config_write(const cf_config *config, bool commented, cf_buf *out);
-/* The same as JSON: an object of sections where nothing was written yet, else the sections as
- * members of the object that the caller has opened. */
+/* Only the keys that a result depends on (those of cf_config_hash): what a checkpoint carries, so
+ * that its bytes do not depend on where it was made. */
+void cf_config_write_essential(const cf_config *config, cf_buf *out);
+/* cf_config_write as JSON: an object of sections where nothing was written yet, else the sections
+ * as members of the object that the caller has opened. */
 void cf_config_write_json(const cf_config *config, cf_json *json);
 /* The key reference as a Markdown table, for the README. */
 void cf_config_reference(cf_buf *out);

@@ -40,6 +40,9 @@ int cf_key_words(const cf_key *key, char storage[256], const char *words[CF_WORD
 /* Where the value lies. */
 void *cf_key_value(const cf_key *key, cf_config *config);
 const void *cf_key_value_const(const cf_key *key, const cf_config *config);
+/* Where a job runs and how often it saves and looks does not change what it computes; the split's
+ * file is hashed by its content, elsewhere. */
+bool cf_key_changes_result(const cf_key *key);
 /* Appends the value as YAML that reads back to the same bits. */
 void cf_key_write(const cf_key *key, const cf_config *config, cf_buf *out);
 

@@ -103,18 +103,33 @@ static void put_comment(cf_buf *out, const cf_key *key)
     cf_buf_printf(out, "\n");
 }
 
-void cf_config_write(const cf_config *config, bool commented, cf_buf *out)
+enum selection { ALL_KEYS, ESSENTIAL_KEYS };
+
+static void write_keys(const cf_config *config, enum selection which, bool commented, cf_buf *out)
 {
     int n = 0;
     const cf_key *keys = cf_config_keys(&n);
+    const char *section = "";
     for (int i = 0; i < n; i++) {
-        bool first = i == 0 || strcmp(keys[i].section, keys[i - 1].section) != 0;
-        if (first) cf_buf_printf(out, "%s%s:\n", i ? "\n" : "", keys[i].section);
+        if (which == ESSENTIAL_KEYS && !cf_key_changes_result(&keys[i])) continue;
+        if (strcmp(keys[i].section, section) != 0)
+            cf_buf_printf(out, "%s%s:\n", section[0] ? "\n" : "", keys[i].section);
+        section = keys[i].section;
         if (commented) put_comment(out, &keys[i]);
         cf_buf_printf(out, "  %s: ", keys[i].name);
         cf_key_write(&keys[i], config, out);
         cf_buf_printf(out, "\n");
     }
+}
+
+void cf_config_write(const cf_config *config, bool commented, cf_buf *out)
+{
+    write_keys(config, ALL_KEYS, commented, out);
+}
+
+void cf_config_write_essential(const cf_config *config, cf_buf *out)
+{
+    write_keys(config, ESSENTIAL_KEYS, false, out);
 }
 
 static void put_json(cf_json *json, const cf_key *key, const cf_config *config)

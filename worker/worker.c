@@ -359,7 +359,7 @@ static void tear_down(worker *w)
 static cf_err write_config(worker *w)
 {
     cf_buf yaml = {0};
-    cf_config_write(&w->config, false, &yaml);
+    cf_config_write_essential(&w->config, &yaml);
     cf_err err = cf_buf_check(&yaml);
     w->config_yaml = yaml.data; /* moved */
     return err;
