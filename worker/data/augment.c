@@ -1,7 +1,8 @@
 /* The random map of a draw, and its fast application on the host.
  *
- * Formulas are those of kernels/math/augment.h in the same order of operations, four lanes (red,
- * green, blue, idle) at a time; a test holds the two to the same bits. */
+ * Formulas are those of kernels/math/augment.h in the same order of operations, taken apart into
+ * loops over a row that a compiler turns into vector code; a test holds the two to the same bits.
+ */
 #include <math.h>
 #include <string.h>
 
@@ -105,21 +106,6 @@ void cf_normalize_from(const cf_config *config, cf_normalize *norm)
     }
 }
 
-typedef float lanes __attribute__((vector_size(16)));
-typedef int32_t mask __attribute__((vector_size(16)));
-typedef uint8_t lane_bytes __attribute__((vector_size(4)));
-
-/* Three bytes, not four: the last pixel of an image may be the last of the mapping. */
-static inline lanes load_pixel(const uint8_t *p)
-{
-    uint16_t low;
-    memcpy(&low, p, sizeof low);
-    uint32_t word = low | (uint32_t)p[2] << 16; /* little endian, as cells files are */
-    lane_bytes v;
-    memcpy(&v, &word, sizeof v);
-    return __builtin_convertvector(v, lanes);
-}
-
 /* Where one row of samples lies in the source. */
 typedef struct row {
     int32_t at[CF_AUGMENT_MAX_SIZE];    /* byte offset of the upper left neighbour */
@@ -127,6 +113,9 @@ typedef struct row {
                                            edge */
     int32_t below[CF_AUGMENT_MAX_SIZE]; /* the same downwards */
     float fx[CF_AUGMENT_MAX_SIZE], fy[CF_AUGMENT_MAX_SIZE];
+    /* The four neighbours, a pixel in a word: red in the low byte, blue in the third. */
+    uint32_t p00[CF_AUGMENT_MAX_SIZE], p01[CF_AUGMENT_MAX_SIZE];
+    uint32_t p10[CF_AUGMENT_MAX_SIZE], p11[CF_AUGMENT_MAX_SIZE];
 } row;
 
 typedef struct source {
@@ -140,62 +129,100 @@ static void locate(const source *s, const cf_augment *t, float dx, float y, int 
 {
     float max_x = (float)(s->width - 1), max_y = (float)(s->height - 1);
     int stride = 3 * s->width, last_x = s->width - 1, last_y = s->height - 1;
-    float bx = t->a[1] * y, by = t->a[4] * y;
+    /* copies, because the stores below are floats too and might change t */
+    float ax = t->a[0], bx = t->a[1] * y, cx = t->a[2];
+    float ay = t->a[3], by = t->a[4] * y, cy = t->a[5];
     for (int i = 0; i < size; i++) {
         float x = (float)i + dx;
-        float sx = t->a[0] * x + bx + t->a[2];
-        float sy = t->a[3] * x + by + t->a[5];
-        sx = sx < 0.0f ? 0.0f : sx > max_x ? max_x : sx;
-        sy = sy < 0.0f ? 0.0f : sy > max_y ? max_y : sy;
+        float sx = ax * x + bx + cx;
+        float sy = ay * x + by + cy;
+        sx = sx < 0.0f ? 0.0f : sx;
+        sy = sy < 0.0f ? 0.0f : sy;
+        sx = sx > max_x ? max_x : sx;
+        sy = sy > max_y ? max_y : sy;
         int x0 = (int)sx, y0 = (int)sy;
         r->fx[i] = sx - (float)x0;
         r->fy[i] = sy - (float)y0;
         r->at[i] = y0 * stride + 3 * x0;
-        r->right[i] = x0 < last_x ? 3 : 0;
-        r->below[i] = y0 < last_y ? stride : 0;
+        r->right[i] = 3 * (x0 < last_x);
+        r->below[i] = stride * (y0 < last_y);
     }
 }
 
-/* sum[i] += the bilinear sample of row r, in 0..255. */
-static void sample(const source *s, const row *r, int size, lanes *sum)
+/* Little endian, as cells files are. */
+static inline uint32_t load_word(const uint8_t *p)
 {
+    uint32_t w;
+    memcpy(&w, p, sizeof w);
+    return w;
+}
+
+static inline uint32_t load_three(const uint8_t *p)
+{
+    return (uint32_t)(p[0] | p[1] << 8 | p[2] << 16);
+}
+
+/* Loads a word where only three bytes are wanted, except where the fourth may lie past the last
+ * page of the mapping: the fourth neighbour has the highest address of the four. */
+static void fetch(const source *s, int size, row *r)
+{
+    int64_t last_word = (int64_t)s->height * s->width * 3 - 4;
     for (int i = 0; i < size; i++) {
         const uint8_t *p = s->pixels + r->at[i], *q = p + r->below[i];
-        lanes p00 = load_pixel(p), p01 = load_pixel(p + r->right[i]);
-        lanes p10 = load_pixel(q), p11 = load_pixel(q + r->right[i]);
-        lanes top = p00 + r->fx[i] * (p01 - p00);
-        lanes low = p10 + r->fx[i] * (p11 - p10);
-        sum[i] += top + r->fy[i] * (low - top);
+        int right = r->right[i];
+        if (r->at[i] + r->below[i] + right <= last_word) {
+            r->p00[i] = load_word(p);
+            r->p01[i] = load_word(p + right);
+            r->p10[i] = load_word(q);
+            r->p11[i] = load_word(q + right);
+        } else {
+            r->p00[i] = load_three(p);
+            r->p01[i] = load_three(p + right);
+            r->p10[i] = load_three(q);
+            r->p11[i] = load_three(q + right);
+        }
     }
 }
 
-typedef struct finish {
-    lanes gain, offset, mean, inv_std;
-    float share; /* 1 / samples of a pixel */
-} finish;
+/* Channels apart, so that a loop over pixels is one over vector lanes. */
+typedef struct planes {
+    float c[3][CF_AUGMENT_MAX_SIZE];
+} planes;
 
-/* v where m is set, else 0. */
-static lanes only(mask m, lanes v)
+/* sum += the bilinear samples of row r, in 0..255. */
+static void add_samples(const row *r, int size, planes *sum)
 {
-    return (lanes)((mask)v & m);
+    for (int c = 0; c < 3; c++) {
+        float *plane = sum->c[c];
+        for (int i = 0; i < size; i++) {
+            float p00 = (float)(int)(r->p00[i] >> 8 * c & 255),
+                  p01 = (float)(int)(r->p01[i] >> 8 * c & 255);
+            float p10 = (float)(int)(r->p10[i] >> 8 * c & 255),
+                  p11 = (float)(int)(r->p11[i] >> 8 * c & 255);
+            float top = p00 + r->fx[i] * (p01 - p00);
+            float low = p10 + r->fx[i] * (p11 - p10);
+            plane[i] += top + r->fy[i] * (low - top);
+        }
+    }
 }
 
-/* Colour, clamp and normalisation of one row. out: [size][3] */
-static void finish_row(const finish *f, const lanes *sum, int size, float *out)
+/* Colour, clamp and normalisation of one row. share: 1 / samples of a pixel. out: [size][3] */
+static void finish_row(const cf_augment *t, const cf_normalize *norm, float share, int size,
+                       planes *sum, float *out)
 {
-    const lanes one = {1.0f, 1.0f, 1.0f, 1.0f};
-    for (int i = 0; i < size; i++, out += 3) {
-        lanes v = sum[i] * f->share * (1.0f / 255.0f);
-        v = v * f->gain + f->offset;
-        v = only(~(v < 0.0f), v);
-        mask over = v > 1.0f;
-        v = only(over, one) + only(~over, v);
-        v = (v - f->mean) * f->inv_std;
-        if (i + 1 < size)
-            memcpy(out, &v, sizeof v); /* the idle lane is overwritten by the next pixel */
-        else
-            memcpy(out, &v, 3 * sizeof(float));
+    for (int c = 0; c < 3; c++) {
+        float gain = t->gain[c], offset = t->offset[c], mean = norm->mean[c],
+              inv_std = norm->inv_std[c];
+        float *plane = sum->c[c];
+        for (int i = 0; i < size; i++) {
+            float v = plane[i] * share * (1.0f / 255.0f);
+            v = v * gain + offset;
+            v = v < 0.0f ? 0.0f : v > 1.0f ? 1.0f : v;
+            plane[i] = (v - mean) * inv_std;
+        }
     }
+    for (int i = 0; i < size; i++)
+        for (int c = 0; c < 3; c++) out[3 * i + c] = sum->c[c][i];
 }
 
 static void erase_row(const cf_augment *t, const cf_normalize *norm, int y, float *out)
@@ -217,25 +244,19 @@ void cf_augment_apply(const uint8_t *src, int height, int width, const cf_augmen
 {
     source s = {src, height, width};
     int nx = n_samples(t->a[0], t->a[3]), ny = n_samples(t->a[1], t->a[4]);
-    finish f = {.share = 1.0f / (float)(nx * ny)};
-    for (int c = 0; c < 3; c++) {
-        f.gain[c] = t->gain[c];
-        f.offset[c] = t->offset[c];
-        f.mean[c] = norm->mean[c];
-        f.inv_std[c] = norm->inv_std[c];
-    }
     row r;
-    lanes sum[CF_AUGMENT_MAX_SIZE];
+    planes sum;
     for (int y = 0; y < size; y++, out += (size_t)size * 3) {
-        memset(sum, 0, (size_t)size * sizeof *sum);
+        for (int c = 0; c < 3; c++) memset(sum.c[c], 0, (size_t)size * sizeof(float));
         for (int j = 0; j < ny; j++) {
             float dy = ((float)j + 0.5f) / (float)ny - 0.5f; /* exactly 0 where ny is 1 */
             for (int i = 0; i < nx; i++) {
                 locate(&s, t, ((float)i + 0.5f) / (float)nx - 0.5f, (float)y + dy, size, &r);
-                sample(&s, &r, size, sum);
+                fetch(&s, size, &r);
+                add_samples(&r, size, &sum);
             }
         }
-        finish_row(&f, sum, size, out);
+        finish_row(t, norm, 1.0f / (float)(nx * ny), size, &sum, out);
         erase_row(t, norm, y, out);
     }
 }
