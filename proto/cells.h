@@ -1,11 +1,11 @@
 /* The cells file: all images of a data set in one file that is read by mmap.
  *
- * Layout (little endian): 8-byte magic "CYTOCELL", u32 version, u32 header bytes, u64 data offset (4096),
- * u64 header offset, u32 CRC32C of the header, u32 zero; from the data offset on pixels; after the last of
- * them the protobuf header (cells.proto: columns as packed arrays), which ends the file. It stands last so
- * that packing streams: its size is known only after the last image. Images are
- * decoded RGB, 8 bits, height x width x 3, all of one size. Threads: an open file is read-only and may
- * be read by any thread. Read first: cf_cells. */
+ * Layout (little endian): 8-byte magic "CYTOCELL", u32 version, u32 header bytes, u64 data offset
+ * (4096), u64 header offset, u32 CRC32C of the header, u32 zero; from the data offset on pixels;
+ * after the last of them the protobuf header (cells.proto: columns as packed arrays), which ends
+ * the file. It stands last so that packing streams: its size is known only after the last image.
+ * Images are decoded RGB, 8 bits, height x width x 3, all of one size. Threads: an open file is
+ * read-only and may be read by any thread. Read first: cf_cells. */
 #ifndef CF_PROTO_CELLS_H
 #define CF_PROTO_CELLS_H
 
@@ -29,8 +29,8 @@ typedef struct cf_cells {
     cf_strings site_names; /* at least one */
     cf_strings patient_names;
     cf_scheme scheme;      /* parsed from the text stored in the file */
-    uint64_t content_hash; /* XXH3 over ids, labels, sites, patients, pixel hashes and scheme text: what a
-                              result depends on */
+    uint64_t content_hash; /* XXH3 over ids, labels, sites, patients, pixel hashes and scheme text:
+                              what a result depends on */
     cf_map map;            /* the whole file */
     uint64_t data_offset;
 } cf_cells;
@@ -44,13 +44,14 @@ const uint8_t *cf_cells_image(const cf_cells *cells, int64_t i);
 /* Images of each class; counts: [n_classes]. */
 void cf_cells_count(const cf_cells *cells, int64_t *counts);
 
-/* Writing. Pixels go to the file as they come, so memory does not grow with the data set but for the
- * columns. */
+/* Writing. Pixels go to the file as they come, so memory does not grow with the data set but for
+ * the columns. */
 typedef struct cf_cells_writer cf_cells_writer;
 CF_CHECKED cf_err cf_cells_create(const char *path, const cf_scheme *scheme, int height, int width,
                                   double um_per_px, cf_cells_writer **out);
-/* pixels: uint8 [height][width][3]. site, patient: "" for none. CF_E_DATA for an id that was added before,
- * names of more than 4096 bytes, a label outside the scheme. After an error only abandon may follow. */
+/* pixels: uint8 [height][width][3]. site, patient: "" for none. CF_E_DATA for an id that was added
+ * before, names of more than 4096 bytes, a label outside the scheme. After an error only abandon
+ * may follow. */
 CF_CHECKED cf_err cf_cells_add(cf_cells_writer *w, const char *id, int label, const char *site,
                                const char *patient, const uint8_t *pixels);
 /* Writes the header, then commits; the writer is destroyed in any case. */

@@ -2,8 +2,8 @@
  *
  * Layout (little endian): 8-byte magic "CYTOCKPT", u32 version, u32 header bytes, u32 CRC32C of the
  * header, u32 zero; flat protobuf header (checkpoint.proto, at most 1 MiB); tensors as raw 64-byte
- * aligned blocks; footer: u64 file length, u64 XXH3 of all before it, 8-byte magic "CYTOEND1". It holds
- * no rank count. A file whose any bit is wrong is refused, with the offset or tensor named.
+ * aligned blocks; footer: u64 file length, u64 XXH3 of all before it, 8-byte magic "CYTOEND1". It
+ * holds no rank count. A file whose any bit is wrong is refused, with the offset or tensor named.
  * Threads: any. Read first: cf_checkpoint. */
 #ifndef CF_PROTO_CHECKPOINT_H
 #define CF_PROTO_CHECKPOINT_H
@@ -23,7 +23,8 @@ typedef struct cf_flat {
     float *data;   /* writing: borrowed; reading: into `storage` */
 } cf_flat;
 
-/* Where one named tensor lies in "weights" or "state"; for inspect and for readers of other programs. */
+/* Where one named tensor lies in "weights" or "state"; for inspect and for readers of other
+ * programs. */
 typedef struct cf_tensor_entry {
     char name[64];
     char flat[32];
@@ -35,14 +36,14 @@ typedef struct cf_tensor_entry {
 typedef struct cf_checkpoint {
     char program_version[32];
     int fold;
-    int64_t step;           /* optimizer steps done */
-    int64_t epoch;          /* whole epochs done */
+    int64_t step;  /* optimizer steps done */
+    int64_t epoch; /* whole epochs done */
     int64_t steps_per_epoch;
     int64_t total_steps;
-    double loss_sum;        /* of the running epoch, for the progress display only */
-    uint64_t config_hash;   /* cf_config_hash of the run */
-    uint64_t data_hash;     /* cells content and folds */
-    char config[65536];     /* effective YAML */
+    double loss_sum;      /* of the running epoch, for the progress display only */
+    uint64_t config_hash; /* cf_config_hash of the run */
+    uint64_t data_hash;   /* cells content and folds */
+    char config[65536];   /* effective YAML */
     cf_flat flats[CF_CHECKPOINT_MAX_TENSORS];
     int n_flats;
     cf_tensor_entry *entries; /* reading: owned; writing: borrowed */

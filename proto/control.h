@@ -16,16 +16,23 @@
 enum { CF_CONTROL_MAX_BYTES = 64 << 20, CF_MAX_FOLDS = 128 };
 
 typedef enum cf_message_kind {
-    CF_MSG_HELLO = 1,   /* worker: I am here */
-    CF_MSG_PLAN,        /* coordinator: what to do */
-    CF_MSG_PROGRESS,    /* worker: a step was done, or a phase begins */
-    CF_MSG_RESULT,      /* worker: predictions of one test chunk */
-    CF_MSG_DONE,        /* worker: all my folds are finished, or I failed (code, text) */
-    CF_MSG_BYE          /* coordinator: all is written, leave */
+    CF_MSG_HELLO = 1, /* worker: I am here */
+    CF_MSG_PLAN,      /* coordinator: what to do */
+    CF_MSG_PROGRESS,  /* worker: a step was done, or a phase begins */
+    CF_MSG_RESULT,    /* worker: predictions of one test chunk */
+    CF_MSG_DONE,      /* worker: all my folds are finished, or I failed (code, text) */
+    CF_MSG_BYE        /* coordinator: all is written, leave */
 } cf_message_kind;
 
-/* EPOCH: an epoch ended; loss and accuracy of that message are its means, from the group's leader. */
-typedef enum cf_phase { CF_PHASE_START, CF_PHASE_TRAIN, CF_PHASE_TEST, CF_PHASE_EPOCH, CF_PHASE_DONE } cf_phase;
+/* EPOCH: an epoch ended; loss and accuracy of that message are its means, from the group's leader.
+ */
+typedef enum cf_phase {
+    CF_PHASE_START,
+    CF_PHASE_TRAIN,
+    CF_PHASE_TEST,
+    CF_PHASE_EPOCH,
+    CF_PHASE_DONE
+} cf_phase;
 
 typedef struct cf_msg_hello {
     char host[256];
@@ -34,14 +41,15 @@ typedef struct cf_msg_hello {
     char device[256]; /* backend's description */
 } cf_msg_hello;
 
-/* The coordinator partitions the data: every image's fold, every fold's group, every worker's group. */
+/* The coordinator partitions the data: every image's fold, every fold's group, every worker's
+ * group. */
 typedef struct cf_msg_plan {
     char *config;       /* effective YAML; owned */
     char *config_path;  /* relative paths in it start here; owned */
     char *run_dir;      /* owned */
     uint64_t data_hash; /* cells content and folds: workers check their own cells file against it */
     int n_folds;
-    uint8_t *fold_of;   /* owned, [n_images] fold of each image */
+    uint8_t *fold_of; /* owned, [n_images] fold of each image */
     int64_t n_images;
     int n_groups;
     int32_t *group_of_fold;   /* owned, [n_folds]; -1: not run in this job (--fold) */
@@ -54,23 +62,23 @@ typedef struct cf_msg_progress {
     cf_phase phase;
     int64_t step, total_steps; /* optimizer steps */
     int64_t epoch, epochs;
-    double loss;               /* of the last step */
-    double accuracy;           /* training, of the last step */
+    double loss;     /* of the last step */
+    double accuracy; /* training, of the last step */
     double learning_rate;
-    double wait_seconds;       /* time the step waited for data, summed since the last message */
-    double step_seconds;       /* time of steps, summed since the last message */
-    int64_t images;            /* images trained by the fold since the last message */
-    int64_t resident_bytes;    /* of the worker */
+    double wait_seconds;    /* time the step waited for data, summed since the last message */
+    double step_seconds;    /* time of steps, summed since the last message */
+    int64_t images;         /* images trained by the fold since the last message */
+    int64_t resident_bytes; /* of the worker */
 } cf_msg_progress;
 
 typedef struct cf_msg_result {
     int fold;
     int64_t n;
     int n_nodes;
-    bool final;       /* false: a test during training, for the learning curve */
+    bool final; /* false: a test during training, for the learning curve */
     int64_t epoch;
-    int64_t *images;  /* owned, [n] index in the cells file */
-    float *logits;    /* owned, [n][n_nodes] */
+    int64_t *images; /* owned, [n] index in the cells file */
+    float *logits;   /* owned, [n][n_nodes] */
 } cf_msg_result;
 
 typedef struct cf_msg_done {
@@ -92,7 +100,8 @@ typedef struct cf_message {
 
 /* Appends the wire form of `m` to out. */
 CF_CHECKED cf_err cf_message_pack(const cf_message *m, cf_buf *out);
-/* CF_E_DEVICE for bytes that are no valid message. Owned members are then set; release with fini. */
+/* CF_E_DEVICE for bytes that are no valid message. Owned members are then set; release with fini.
+ */
 CF_CHECKED cf_err cf_message_unpack(const void *bytes, size_t n, cf_message *m);
 void cf_message_fini(cf_message *m);
 

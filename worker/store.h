@@ -1,5 +1,6 @@
-/* Checkpoints on disk: fold-K/checkpoint-<step>.ckpt, written by a thread off the step path, the last two
- * kept, the newest that verifies resumed. Threads: one caller. Read first: cf_store_save. */
+/* Checkpoints on disk: fold-K/checkpoint-<step>.ckpt, written by a thread off the step path, the
+ * last two kept, the newest that verifies resumed. Threads: one caller. Read first: cf_store_save.
+ */
 #ifndef CF_WORKER_STORE_H
 #define CF_WORKER_STORE_H
 
@@ -12,14 +13,15 @@ typedef struct cf_store cf_store;
 CF_CHECKED cf_err cf_store_create(cf_store **out);
 /* Waits for the write under way. Accepts NULL. */
 void cf_store_destroy(cf_store *s);
-/* Copies the tensors (the step may go on at once) and hands them to the writer thread; waits only while
- * the save before is still being written. An error of that earlier save is returned here, once, and nothing
- * is saved then. Makes fold_dir and its parents; removes temporaries of dead processes. */
+/* Copies the tensors (the step may go on at once) and hands them to the writer thread; waits only
+ * while the save before is still being written. An error of that earlier save is returned here,
+ * once, and nothing is saved then. Makes fold_dir and its parents; removes temporaries of dead
+ * processes. */
 CF_CHECKED cf_err cf_store_save(cf_store *s, const char *fold_dir, const cf_checkpoint *c);
 /* Waits for all saves; returns the first error. */
 CF_CHECKED cf_err cf_store_flush(cf_store *s);
-/* The newest checkpoint of a fold that verifies, or *found = false. Damaged ones are named in the log and
- * passed over. */
+/* The newest checkpoint of a fold that verifies, or *found = false. Damaged ones are named in the
+ * log and passed over. */
 CF_CHECKED cf_err cf_store_load_newest(const char *fold_dir, cf_checkpoint *c, bool *found);
 /* As above, but only this step. */
 CF_CHECKED cf_err cf_store_load_step(const char *fold_dir, int64_t step, cf_checkpoint *c);

@@ -20,10 +20,11 @@ typedef enum cf_channel_end { CF_CHANNEL_TO_COORDINATOR, CF_CHANNEL_TO_WORKERS }
 /* Local. `comm` is borrowed and must be the program's own duplicate. */
 CF_CHECKED cf_err cf_channel_create(MPI_Comm comm, int coordinator_rank, cf_channel_end end,
                                     cf_channel **out);
-/* Copies the bytes and returns; delivery goes on in later calls. `rank` counts for TO_WORKERS only. */
+/* Copies the bytes and returns; delivery goes on in later calls. `rank` counts for TO_WORKERS only.
+ */
 CF_CHECKED cf_err cf_channel_send(cf_channel *c, int rank, const void *bytes, size_t n);
-/* Waits up to timeout_ns for a message. *got is false when none came. *bytes is owned by the caller;
- * *rank is the sender. */
+/* Waits up to timeout_ns for a message. *got is false when none came. *bytes is owned by the
+ * caller; *rank is the sender. */
 CF_CHECKED cf_err cf_channel_receive(cf_channel *c, int64_t timeout_ns, bool *got, int *rank,
                                      void **bytes, size_t *n);
 /* Waits until all sends have been delivered, then frees. Accepts NULL. */

@@ -1,9 +1,9 @@
 /* Sums and broadcasts over the ranks of a group, behind one table: self (one rank), MPI (host
  * memory), NCCL (device memory).
  *
- * Integer sums do not depend on the order of ranks, so neither does a result. MPI never sees a device
- * pointer: `memory` is checked against the backend when a group is made. Threads: one caller a comm.
- * Read first: cf_comm_ops. */
+ * Integer sums do not depend on the order of ranks, so neither does a result. MPI never sees a
+ * device pointer: `memory` is checked against the backend when a group is made. Threads: one caller
+ * a comm. Read first: cf_comm_ops. */
 #ifndef CF_KERNELS_COMM_COMM_H
 #define CF_KERNELS_COMM_COMM_H
 
@@ -47,8 +47,8 @@ struct cf_comm {
 CF_CHECKED cf_err cf_comm_self_create(cf_comm **out);
 
 /* Collective: all ranks learn the highest error code of any of them; a rank that was fine gets that
- * code with the message "rank R failed", a failed one keeps its own message. Stands before every branch
- * that skips a collective. */
+ * code with the message "rank R failed", a failed one keeps its own message. Stands before every
+ * branch that skips a collective. */
 CF_CHECKED cf_err cf_comm_agree(cf_comm *c, cf_err mine);
 
 #endif
