@@ -14,23 +14,29 @@ static bool is_pointwise(const cf_node *node)
            node->pad_left == 0;
 }
 
+static bool is_gathered(const cf_node *node)
+{
+    return is_pointwise(node) && node->conv.stride > 1;
+}
+
 static cf_dnnl_conv spec_of(const cf_conv_setup *s, const cf_slab *slab, int64_t images)
 {
     const cf_node *node = s->node;
+    bool gathered = is_gathered(node);
     return (cf_dnnl_conv){.n = images,
-                          .h = node->in_shape.h,
-                          .w = node->in_shape.w,
+                          .h = gathered ? node->out_shape.h : node->in_shape.h,
+                          .w = gathered ? node->out_shape.w : node->in_shape.w,
                           .c = node->in_shape.c,
                           .k = node->out_shape.c,
                           .oh = node->out_shape.h,
                           .ow = node->out_shape.w,
                           .kernel = node->conv.kernel,
-                          .stride = node->conv.stride,
+                          .stride = gathered ? 1 : node->conv.stride,
                           .groups = node->conv.groups / slab->merged,
                           .pad_top = node->pad_top,
                           .pad_left = node->pad_left,
-                          .pad_bottom = node->pad_bottom,
-                          .pad_right = node->pad_right,
+                          .pad_bottom = gathered ? 0 : node->pad_bottom,
+                          .pad_right = gathered ? 0 : node->pad_right,
                           .dtype = s->dtype,
                           .bias = s->bias,
                           .activate = s->activate,
@@ -92,8 +98,6 @@ static cf_err init_outer_product(cf_dnnl *d, cf_conv_run *run)
                            .dtype = run->setup.dtype};
     CF_TRY(cf_dnnl_matmul_create(d, &spec, &run->weights));
     run->sizes.gradient = cf_dnnl_bytes(run->weights, CF_DNNL_DST);
-    if (node->conv.stride > 1)
-        run->sizes.gathered = (size_t)(pixels * c) * cf_dtype_bytes(run->setup.dtype);
     return CF_OK;
 }
 
@@ -125,6 +129,10 @@ cf_err cf_conv_init(cf_dnnl *d, const cf_conv_setup *setup, cf_conv_run *run)
     run->n_chunks = node->in_shape.n / setup->chunk;
     run->slab = cf_slab_plan(node->in_shape.c, node->out_shape.c, node->conv.groups,
                              node->conv.kernel, setup->dtype == CF_F32 ? SLAB_F32 : SLAB_BF16);
+    if (is_gathered(node))
+        run->sizes.gathered =
+            (size_t)(node->out_shape.n * node->out_shape.h * node->out_shape.w * node->in_shape.c) *
+            cf_dtype_bytes(setup->dtype);
     cf_err err = init_chunked(d, run);
     if (err == CF_OK) err = init_pack(d, run);
     if (err == CF_OK && setup->mode == CF_MODE_TRAIN) err = init_weights(d, run);
@@ -141,16 +149,18 @@ static cf_err bind_chunk(cf_dnnl *d, cf_conv_run *run, int64_t chunk)
     size_t item = cf_dtype_bytes(run->setup.dtype);
     size_t part = (size_t)run->n_chunks;
     size_t in = (size_t)cf_shape_elements(node->in_shape) / part * item * (size_t)chunk;
+    bool gathered = run->sizes.gathered > 0;
+    if (gathered) in = run->sizes.gathered / part * (size_t)chunk;
     size_t out = (size_t)cf_shape_elements(node->out_shape) / part * item * (size_t)chunk;
     void *scratch = m->scratch[cf_chunk_thread(chunk, run->n_chunks, run->setup.n_threads)];
-    void *args[CF_DNNL_N_ARGS] = {[CF_DNNL_SRC] = (char *)m->in + in,
+    void *args[CF_DNNL_N_ARGS] = {[CF_DNNL_SRC] = (char *)(gathered ? m->gathered : m->in) + in,
                                   [CF_DNNL_WEIGHTS] = m->packed[0],
                                   [CF_DNNL_BIAS] = m->bias,
                                   [CF_DNNL_DST] = (char *)m->out + out,
                                   [CF_DNNL_SCRATCH] = scratch};
     CF_TRY(cf_dnnl_bind(d, run->forward, args, &run->forward_calls[chunk]));
     if (run->data == NULL) return CF_OK;
-    args[CF_DNNL_SRC] = (char *)m->gin + in;
+    args[CF_DNNL_SRC] = (char *)(gathered ? m->gathered : m->gin) + in;
     args[CF_DNNL_WEIGHTS] = m->packed[1];
     args[CF_DNNL_DST] = (char *)m->gy + out;
     return cf_dnnl_bind(d, run->data, args, &run->data_calls[chunk]);
@@ -236,36 +246,71 @@ cf_err cf_conv_set_weights(cf_conv_run *run, const float *filter)
     return CF_OK;
 }
 
+/* One row of pixels that a strided 1x1 filter reads. */
+typedef struct strided_row {
+    char *dense, *sparse; /* first pixel: one after the other, and with the stride between */
+    size_t pixel;         /* bytes */
+} strided_row;
+
+/* Output row `row` counted over all images; `sparse` is the input or its gradient. */
+static strided_row row_at(const cf_conv_run *run, void *sparse, int64_t row)
+{
+    const cf_node *node = run->setup.node;
+    const cf_shape *in = &node->in_shape, *out = &node->out_shape;
+    size_t pixel = (size_t)in->c * cf_dtype_bytes(run->setup.dtype);
+    int64_t from = row / out->h * in->h + row % out->h * node->conv.stride;
+    return (strided_row){.dense = (char *)run->memory.gathered + (size_t)(row * out->w) * pixel,
+                         .sparse = (char *)sparse + (size_t)(from * in->w) * pixel,
+                         .pixel = pixel};
+}
+
+static void gather(const cf_conv_run *run, int64_t first, int64_t end)
+{
+    const cf_node *node = run->setup.node;
+    size_t step = (size_t)node->conv.stride;
+    for (int64_t i = first * node->out_shape.h; i < end * node->out_shape.h; i++) {
+        strided_row r = row_at(run, run->memory.in, i);
+        for (size_t x = 0; x < (size_t)node->out_shape.w; x++)
+            memcpy(r.dense + x * r.pixel, r.sparse + x * step * r.pixel, r.pixel);
+    }
+}
+
+/* The gradient of pixels that the filter does not read is zero. */
+static void scatter(const cf_conv_run *run, int64_t first, int64_t end)
+{
+    const cf_node *node = run->setup.node;
+    const cf_shape *in = &node->in_shape;
+    size_t step = (size_t)node->conv.stride;
+    size_t image = (size_t)(in->h * in->w * in->c) * cf_dtype_bytes(run->setup.dtype);
+    memset((char *)run->memory.gin + (size_t)first * image, 0, (size_t)(end - first) * image);
+    for (int64_t i = first * node->out_shape.h; i < end * node->out_shape.h; i++) {
+        strided_row r = row_at(run, run->memory.gin, i);
+        for (size_t x = 0; x < (size_t)node->out_shape.w; x++)
+            memcpy(r.sparse + x * step * r.pixel, r.dense + x * r.pixel, r.pixel);
+    }
+}
+
 cf_err cf_conv_forward(cf_conv_run *run, int64_t chunk)
 {
+    int64_t first = chunk * run->setup.chunk;
+    if (run->sizes.gathered > 0) gather(run, first, first + run->setup.chunk);
     return cf_dnnl_run(run->forward_calls[chunk]);
 }
 
 cf_err cf_conv_backward_data(cf_conv_run *run, int64_t chunk)
 {
-    return cf_dnnl_run(run->data_calls[chunk]);
-}
-
-/* The pixels that a strided 1x1 filter reads, one after the other. */
-static void gather(const cf_conv_run *run)
-{
-    const cf_node *node = run->setup.node;
-    const cf_shape *in = &node->in_shape, *out = &node->out_shape;
-    size_t pixel = (size_t)in->c * cf_dtype_bytes(run->setup.dtype);
-    int stride = node->conv.stride;
-#pragma omp parallel for schedule(static)
-    for (int64_t i = 0; i < out->n * out->h; i++) {
-        int64_t row = i / out->h * in->h + i % out->h * stride;
-        const char *from = (const char *)run->memory.in + (size_t)(row * in->w) * pixel;
-        char *to = (char *)run->memory.gathered + (size_t)(i * out->w) * pixel;
-        for (int64_t x = 0; x < out->w; x++)
-            memcpy(to + (size_t)x * pixel, from + (size_t)(x * stride) * pixel, pixel);
-    }
+    int64_t first = chunk * run->setup.chunk;
+    CF_TRY(cf_dnnl_run(run->data_calls[chunk]));
+    if (run->sizes.gathered > 0) scatter(run, first, first + run->setup.chunk);
+    return CF_OK;
 }
 
 cf_err cf_conv_backward_weights(cf_conv_run *run, const float **filter_gradient)
 {
-    if (run->sizes.gathered > 0) gather(run);
+    if (run->sizes.gathered > 0) {
+#pragma omp parallel for schedule(static)
+        for (int64_t i = 0; i < run->setup.node->in_shape.n; i++) gather(run, i, i + 1);
+    }
     CF_TRY(cf_dnnl_run(run->weights_call));
     *filter_gradient = run->memory.gradient;
     if (run->unpack_call == NULL) return CF_OK;

@@ -3,8 +3,9 @@
  *
  * Forward and the input's gradient run chunk by chunk, each on one thread (or, with a single chunk,
  * on all of them); the filter's gradient runs for the whole micro-batch on all threads, as a matrix
- * product where the filter is 1x1. Threads: see cf_conv_run_forward.
- * Read first: cf_conv_run, cf_conv_memory. */
+ * product where the filter is 1x1. A strided 1x1 filter runs as a dense one on the pixels it reads
+ * (oneDNN 2.6 takes up to 50 times as long for the strided gradient). Threads: see
+ * cf_conv_run_forward. Read first: cf_conv_run, cf_conv_memory. */
 #ifndef CF_KERNELS_CPU_CONV_H
 #define CF_KERNELS_CPU_CONV_H
 
@@ -21,7 +22,7 @@ typedef struct cf_conv_sizes {
     size_t gradient;  /* raw filter gradient: shared */
     size_t
         expanded; /* canonical expanded filter gradient, fp32; 0: gradient is canonical: shared */
-    size_t gathered;    /* input at the pixels that a strided 1x1 filter reads: shared */
+    size_t gathered;    /* the pixels that a strided 1x1 filter reads, or their gradient: shared */
     size_t scratch;     /* each thread's */
     size_t scratch_all; /* of what runs on all threads: shared */
 } cf_conv_sizes;

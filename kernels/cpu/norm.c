@@ -5,7 +5,9 @@
 
 #include "kernels/cpu/simd.h"
 
-enum { FLUSH = 256, /* pixels summed in fp32 before the sum goes into a double */ WIDE = 4 };
+/* Pixels summed in fp32 before the sum goes into a double; pixels taken together; channels whose
+ * sums are kept in the first-level cache. */
+enum { FLUSH = 256, TOGETHER = 8, BLOCK = 256 };
 
 static int lanes_at(int64_t c, int64_t channels)
 {
@@ -15,53 +17,76 @@ static int lanes_at(int64_t c, int64_t channels)
 /* ---- forward ----------------------------------------------------------------------------------
  */
 
-/* Channels c .. c + 16 width. Deviations are taken from the first pixel, so that a mean far from
- * zero costs no digits. */
-CF_INLINE void statistics_block(const cf_norm_pass *p, int64_t c, int width, int lanes,
-                                cf_dtype dtype, cf_norm_sums out)
+/* Running sums of up to BLOCK channels. */
+typedef struct block_sums {
+    float pivot[BLOCK], s[BLOCK], q[BLOCK];
+    double ds[BLOCK], dq[BLOCK];
+} block_sums;
+
+/* Adds `n` pixels from r on, channels c .. c+15, to the sums. Deviations are taken from the first
+ * pixel, so that a mean far from zero costs no digits. */
+CF_INLINE void add_pixels(const cf_norm_pass *p, block_sums *sums, int64_t r, int n, int64_t c0,
+                          int64_t c, int lanes, cf_dtype dtype)
 {
-    cf_vec pivot[WIDE], s[WIDE], q[WIDE];
-    double ds[WIDE * CF_LANES] = {0}, dq[WIDE * CF_LANES] = {0};
-    for (int v = 0; v < width; v++)
-        pivot[v] = cf_vec_load_part(p->y, c + v * CF_LANES, dtype, lanes);
-    for (int64_t r = 0; r < p->rows;) {
-        int64_t end = r + FLUSH < p->rows ? r + FLUSH : p->rows;
-        for (int v = 0; v < width; v++) s[v] = q[v] = (cf_vec){0};
-        for (; r < end; r++) {
-            for (int v = 0; v < width; v++) {
-                cf_vec x = cf_vec_load_part(p->y, r * p->c + c + v * CF_LANES, dtype, lanes);
-                x -= pivot[v];
-                s[v] += x;
-                q[v] += x * x;
-            }
-        }
-        for (int i = 0; i < width * CF_LANES; i++) {
-            ds[i] += (double)s[i / CF_LANES][i % CF_LANES];
-            dq[i] += (double)q[i / CF_LANES][i % CF_LANES];
-        }
+    cf_vec pivot = cf_vec_load(sums->pivot, c - c0, CF_F32);
+    cf_vec s = cf_vec_load(sums->s, c - c0, CF_F32), q = cf_vec_load(sums->q, c - c0, CF_F32);
+    for (int k = 0; k < n; k++) {
+        cf_vec x = cf_vec_load_part(p->y, (r + k) * p->c + c, dtype, lanes) - pivot;
+        s += x;
+        q = cf_vec_fma(x, x, q);
     }
-    double n = (double)p->rows;
-    int wanted = width == 1 ? lanes : width * CF_LANES;
-    for (int i = 0; i < wanted; i++) {
-        out.first[c + i] = (double)pivot[i / CF_LANES][i % CF_LANES] + ds[i] / n;
-        out.second[c + i] = fmax(0.0, dq[i] - ds[i] * ds[i] / n);
+    cf_vec_store(sums->s, c - c0, CF_F32, s);
+    cf_vec_store(sums->q, c - c0, CF_F32, q);
+}
+
+CF_INLINE void add_row_block(const cf_norm_pass *p, block_sums *sums, int64_t r, int n, int64_t c0,
+                             int64_t c1, cf_dtype dtype)
+{
+    int64_t c = c0;
+    for (; c + CF_LANES <= c1; c += CF_LANES) add_pixels(p, sums, r, n, c0, c, CF_LANES, dtype);
+    if (c < c1) add_pixels(p, sums, r, n, c0, c, lanes_at(c, c1), dtype);
+}
+
+static void flush(block_sums *sums, int64_t n)
+{
+    for (int64_t i = 0; i < n; i++) {
+        sums->ds[i] += (double)sums->s[i];
+        sums->dq[i] += (double)sums->q[i];
+        sums->s[i] = sums->q[i] = 0.0f;
     }
 }
 
-CF_INLINE void statistics_body(const cf_norm_pass *p, cf_dtype dtype, cf_norm_sums out)
+CF_INLINE void statistics_body(const cf_norm_pass *pass, int64_t c0, int64_t c1, cf_dtype dtype,
+                               cf_norm_sums out)
 {
-    int64_t c = 0;
-    for (; c + WIDE * CF_LANES <= p->c; c += WIDE * CF_LANES)
-        statistics_block(p, c, WIDE, CF_LANES, dtype, out);
-    for (; c < p->c; c += CF_LANES) statistics_block(p, c, 1, lanes_at(c, p->c), dtype, out);
+    const cf_norm_pass copy = *pass, *p = &copy; /* no store can change it: it stays in registers */
+    block_sums sums = {0};
+    for (int64_t c = c0; c < c1; c += CF_LANES)
+        cf_vec_store(sums.pivot, c - c0, CF_F32, cf_vec_load_part(p->y, c, dtype, lanes_at(c, c1)));
+    for (int64_t r = 0; r < p->rows;) {
+        int64_t end = r + FLUSH < p->rows ? r + FLUSH : p->rows;
+        for (; r + TOGETHER <= end; r += TOGETHER)
+            add_row_block(p, &sums, r, TOGETHER, c0, c1, dtype);
+        for (; r < end; r++) add_row_block(p, &sums, r, 1, c0, c1, dtype);
+        flush(&sums, c1 - c0);
+    }
+    double n = (double)p->rows;
+    for (int64_t c = c0; c < c1; c++) {
+        double s = sums.ds[c - c0], q = sums.dq[c - c0];
+        out.first[c] = (double)sums.pivot[c - c0] + s / n;
+        out.second[c] = fmax(0.0, q - s * s / n);
+    }
 }
 
 void cf_norm_statistics(const cf_norm_pass *pass, cf_norm_sums out)
 {
-    if (pass->dtype == CF_BF16) {
-        statistics_body(pass, CF_BF16, out);
-    } else {
-        statistics_body(pass, CF_F32, out);
+    for (int64_t c = 0; c < pass->c; c += BLOCK) {
+        int64_t end = c + BLOCK < pass->c ? c + BLOCK : pass->c;
+        if (pass->dtype == CF_BF16) {
+            statistics_body(pass, c, end, CF_BF16, out);
+        } else {
+            statistics_body(pass, c, end, CF_F32, out);
+        }
     }
 }
 
@@ -102,40 +127,38 @@ void cf_norm_from_running(const cf_norm_channels *n, int64_t c, float eps, const
 /* What is done with a residual: nothing, added as it is, or normalised and added. */
 typedef enum residual_kind { NO_RESIDUAL, PLAIN_RESIDUAL, NORM_RESIDUAL } residual_kind;
 
-/* Channels c .. c+15 of `rows` pixels. */
-CF_INLINE void apply_block(const cf_norm_pass *p, int64_t c, int64_t r0, int64_t r1, int lanes,
-                           cf_dtype dtype, residual_kind kind, bool activate)
+/* Elements i .. i+15 of the activations, channels c .. c+15. */
+CF_INLINE void apply_at(const cf_norm_pass *p, const cf_norm_channels *n,
+                        const cf_norm_channels *rn, int64_t i, int64_t c, int lanes, cf_dtype dtype,
+                        residual_kind kind, bool activate)
 {
-    cf_vec scale = cf_vec_set(1.0f), shift = {0}, rscale = {0}, rshift = {0};
-    if (p->channels != NULL) {
-        scale = cf_vec_load_part(p->channels->scale, c, CF_F32, lanes);
-        shift = cf_vec_load_part(p->channels->shift, c, CF_F32, lanes);
-    }
-    if (kind == NORM_RESIDUAL) {
-        rscale = cf_vec_load_part(p->residual_channels->scale, c, CF_F32, lanes);
-        rshift = cf_vec_load_part(p->residual_channels->shift, c, CF_F32, lanes);
-    }
-    for (int64_t r = r0; r < r1; r++) {
-        int64_t i = r * p->c + c;
-        cf_vec x = cf_vec_load_part(p->y, i, dtype, lanes) * scale + shift;
-        if (kind == PLAIN_RESIDUAL) x += cf_vec_load_part(p->residual, i, dtype, lanes);
+    cf_vec x = cf_vec_load_part(p->y, i, dtype, lanes);
+    if (n != NULL)
+        x = cf_vec_fma(x, cf_vec_load_part(n->scale, c, CF_F32, lanes),
+                       cf_vec_load_part(n->shift, c, CF_F32, lanes));
+    if (kind != NO_RESIDUAL) {
+        cf_vec r = cf_vec_load_part(p->residual, i, dtype, lanes);
         if (kind == NORM_RESIDUAL)
-            x += cf_vec_load_part(p->residual, i, dtype, lanes) * rscale + rshift;
-        if (activate) x = cf_vec_rectify(x, x, p->slope);
-        cf_vec_store_part(p->z, i, dtype, lanes, x);
+            r = cf_vec_fma(r, cf_vec_load_part(rn->scale, c, CF_F32, lanes),
+                           cf_vec_load_part(rn->shift, c, CF_F32, lanes));
+        x += r;
     }
+    if (activate) x = cf_vec_rectify(x, x, p->slope);
+    cf_vec_store_part(p->z, i, dtype, lanes, x);
 }
 
-/* Pixels in blocks that stay in the first-level cache while the channels are gone through. */
-CF_INLINE void apply_body(const cf_norm_pass *p, cf_dtype dtype, residual_kind kind, bool activate)
+CF_INLINE void apply_body(const cf_norm_pass *pass, cf_dtype dtype, residual_kind kind,
+                          bool activate)
 {
-    enum { BLOCK = 16 };
-    for (int64_t r = 0; r < p->rows; r += BLOCK) {
-        int64_t end = r + BLOCK < p->rows ? r + BLOCK : p->rows;
-        int64_t c = 0;
+    const cf_norm_pass copy = *pass, *p = &copy;
+    const cf_norm_channels none = {0}, own = p->channels != NULL ? *p->channels : none;
+    const cf_norm_channels other = kind == NORM_RESIDUAL ? *p->residual_channels : none;
+    const cf_norm_channels *n = p->channels != NULL ? &own : NULL;
+    for (int64_t r = 0; r < p->rows; r++) {
+        int64_t c = 0, row = r * p->c;
         for (; c + CF_LANES <= p->c; c += CF_LANES)
-            apply_block(p, c, r, end, CF_LANES, dtype, kind, activate);
-        if (c < p->c) apply_block(p, c, r, end, lanes_at(c, p->c), dtype, kind, activate);
+            apply_at(p, n, &other, row + c, c, CF_LANES, dtype, kind, activate);
+        if (c < p->c) apply_at(p, n, &other, row + c, c, lanes_at(c, p->c), dtype, kind, activate);
     }
 }
 

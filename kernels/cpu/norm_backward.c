@@ -4,7 +4,8 @@
 #include "kernels/cpu/norm.h"
 #include "kernels/cpu/simd.h"
 
-enum { FLUSH = 256, WIDE = 2 };
+/* As in norm.c. */
+enum { FLUSH = 256, TOGETHER = 4, BLOCK = 256 };
 
 static int lanes_at(int64_t c, int64_t channels)
 {
@@ -27,59 +28,87 @@ CF_INLINE cf_vec gradient_at(const cf_norm_pass *p, int64_t i, int lanes, cf_dty
     return g;
 }
 
-/* Channels c .. c + 16 width of one image. n: contributions; 0: as many as the pass says. */
-CF_INLINE void reduce_block(const cf_norm_pass *p, int64_t c, int width, int lanes, cf_dtype dtype,
-                            sign_source sign, int n, cf_norm_sums out)
+/* Running sums of up to BLOCK channels. */
+typedef struct block_sums {
+    float s[BLOCK], q[BLOCK];
+    double ds[BLOCK], dq[BLOCK];
+} block_sums;
+
+/* What is the same for all pixels of a reduction. n: contributions; 0: as many as the pass says. */
+typedef struct reduce_kind {
+    cf_dtype dtype;
+    sign_source sign;
+    int n;
+    bool norm;
+} reduce_kind;
+
+/* Adds `count` pixels from r on, channels c .. c+15, to the sums. */
+CF_INLINE void add_pixels(const cf_norm_pass *p, block_sums *sums, int64_t r, int count, int64_t c0,
+                          int64_t c, int lanes, reduce_kind k)
 {
-    cf_vec mean[WIDE], scale[WIDE], shift[WIDE], s[WIDE], q[WIDE];
-    double ds[WIDE * CF_LANES] = {0}, dq[WIDE * CF_LANES] = {0};
-    bool norm = p->channels != NULL;
-    for (int v = 0; v < width; v++) {
-        int64_t at = c + v * CF_LANES;
-        mean[v] = scale[v] = shift[v] = (cf_vec){0};
-        if (!norm) continue;
-        mean[v] = cf_vec_load_part(p->channels->mean, at, CF_F32, lanes);
-        scale[v] = cf_vec_load_part(p->channels->scale, at, CF_F32, lanes);
-        shift[v] = cf_vec_load_part(p->channels->shift, at, CF_F32, lanes);
+    cf_vec mean = {0}, scale = {0}, shift = {0};
+    if (k.norm) mean = cf_vec_load_part(p->channels->mean, c, CF_F32, lanes);
+    if (k.sign == SIGN_OF_Y) {
+        scale = cf_vec_load_part(p->channels->scale, c, CF_F32, lanes);
+        shift = cf_vec_load_part(p->channels->shift, c, CF_F32, lanes);
     }
+    cf_vec s = cf_vec_load(sums->s, c - c0, CF_F32), q = cf_vec_load(sums->q, c - c0, CF_F32);
+    for (int j = 0; j < count; j++) {
+        int64_t i = (r + j) * p->c + c;
+        cf_vec g = gradient_at(p, i, lanes, k.dtype, k.n > 0 ? k.n : p->n_contributions);
+        cf_vec y = {0};
+        if (k.norm) y = cf_vec_load_part(p->y, i, k.dtype, lanes);
+        if (k.sign == SIGN_OF_Y) g = cf_vec_rectify(g, cf_vec_fma(y, scale, shift), p->slope);
+        if (k.sign == SIGN_OF_Z)
+            g = cf_vec_rectify(g, cf_vec_load_part(p->z, i, k.dtype, lanes), p->slope);
+        if (p->masked != NULL) cf_vec_store_part(p->masked, i, k.dtype, lanes, g);
+        s += g;
+        if (k.norm) q = cf_vec_fma(g, y - mean, q);
+    }
+    cf_vec_store(sums->s, c - c0, CF_F32, s);
+    cf_vec_store(sums->q, c - c0, CF_F32, q);
+}
+
+CF_INLINE void add_row_block(const cf_norm_pass *p, block_sums *sums, int64_t r, int count,
+                             int64_t c0, int64_t c1, reduce_kind k)
+{
+    int64_t c = c0;
+    for (; c + CF_LANES <= c1; c += CF_LANES) add_pixels(p, sums, r, count, c0, c, CF_LANES, k);
+    if (c < c1) add_pixels(p, sums, r, count, c0, c, lanes_at(c, c1), k);
+}
+
+CF_INLINE void reduce_block(const cf_norm_pass *pass, int64_t c0, int64_t c1, reduce_kind k,
+                            cf_norm_sums out)
+{
+    const cf_norm_pass copy = *pass, *p = &copy; /* no store can change it: it stays in registers */
+    block_sums sums = {0};
     for (int64_t r = 0; r < p->rows;) {
         int64_t end = r + FLUSH < p->rows ? r + FLUSH : p->rows;
-        for (int v = 0; v < width; v++) s[v] = q[v] = (cf_vec){0};
-        for (; r < end; r++) {
-            for (int v = 0; v < width; v++) {
-                int64_t i = r * p->c + c + v * CF_LANES;
-                cf_vec g = gradient_at(p, i, lanes, dtype, n > 0 ? n : p->n_contributions);
-                cf_vec y = {0};
-                if (norm) y = cf_vec_load_part(p->y, i, dtype, lanes);
-                if (sign == SIGN_OF_Y) g = cf_vec_rectify(g, y * scale[v] + shift[v], p->slope);
-                if (sign == SIGN_OF_Z)
-                    g = cf_vec_rectify(g, cf_vec_load_part(p->z, i, dtype, lanes), p->slope);
-                if (p->masked != NULL) cf_vec_store_part(p->masked, i, dtype, lanes, g);
-                s[v] += g;
-                q[v] += g * (y - mean[v]);
-            }
-        }
-        for (int i = 0; i < width * CF_LANES; i++) {
-            ds[i] += (double)s[i / CF_LANES][i % CF_LANES];
-            dq[i] += (double)q[i / CF_LANES][i % CF_LANES];
+        for (; r + TOGETHER <= end; r += TOGETHER) add_row_block(p, &sums, r, TOGETHER, c0, c1, k);
+        for (; r < end; r++) add_row_block(p, &sums, r, 1, c0, c1, k);
+        for (int64_t i = 0; i < c1 - c0; i++) {
+            sums.ds[i] += (double)sums.s[i];
+            sums.dq[i] += (double)sums.q[i];
+            sums.s[i] = sums.q[i] = 0.0f;
         }
     }
-    int wanted = width == 1 ? lanes : width * CF_LANES;
-    for (int i = 0; i < wanted; i++) {
-        out.first[c + i] = ds[i];
-        if (norm) out.second[c + i] = dq[i];
+    for (int64_t c = c0; c < c1; c++) {
+        out.first[c] = sums.ds[c - c0];
+        if (k.norm) out.second[c] = sums.dq[c - c0];
     }
 }
 
 CF_INLINE void reduce_body(const cf_norm_pass *p, cf_dtype dtype, sign_source sign, int n,
                            cf_norm_sums out)
 {
-    int64_t c = 0;
-    for (; c + WIDE * CF_LANES <= p->c; c += WIDE * CF_LANES)
-        reduce_block(p, c, WIDE, CF_LANES, dtype, sign, n, out);
-    for (; c + CF_LANES <= p->c; c += CF_LANES)
-        reduce_block(p, c, 1, CF_LANES, dtype, sign, n, out);
-    if (c < p->c) reduce_block(p, c, 1, lanes_at(c, p->c), dtype, sign, n, out);
+    for (int64_t c = 0; c < p->c; c += BLOCK) {
+        int64_t end = c + BLOCK < p->c ? c + BLOCK : p->c;
+        if (p->channels != NULL) {
+            reduce_block(p, c, end, (reduce_kind){dtype, sign, n, true}, out);
+        } else {
+            reduce_block(p, c, end, (reduce_kind){dtype, sign, n, false}, out);
+        }
+    }
 }
 
 CF_INLINE void reduce_sign(const cf_norm_pass *p, cf_dtype dtype, int n, cf_norm_sums out)
@@ -137,37 +166,35 @@ void cf_norm_reduce_finish(const cf_norm_channels *n, const cf_norm_sums *sums, 
     }
 }
 
-CF_INLINE void backward_block(const cf_norm_pass *p, int64_t c, int64_t r0, int64_t r1, int lanes,
-                              cf_dtype dtype, sign_source sign)
+/* Elements i .. i+15 of the activations, channels c .. c+15. */
+CF_INLINE void backward_at(const cf_norm_pass *p, const cf_norm_channels *n, const void *source,
+                           int64_t i, int64_t c, int lanes, cf_dtype dtype, sign_source sign)
 {
-    const cf_norm_channels *n = p->channels;
-    cf_vec mean = cf_vec_load_part(n->mean, c, CF_F32, lanes);
-    cf_vec scale = cf_vec_load_part(n->scale, c, CF_F32, lanes);
-    cf_vec shift = cf_vec_load_part(n->shift, c, CF_F32, lanes);
-    cf_vec a = cf_vec_load_part(n->a, c, CF_F32, lanes);
-    cf_vec b = cf_vec_load_part(n->b, c, CF_F32, lanes);
-    cf_vec d = cf_vec_load_part(n->d, c, CF_F32, lanes);
-    const void *source = p->masked != NULL ? p->masked : p->contributions[0];
-    for (int64_t r = r0; r < r1; r++) {
-        int64_t i = r * p->c + c;
-        cf_vec g = cf_vec_load_part(source, i, dtype, lanes);
-        cf_vec y = cf_vec_load_part(p->y, i, dtype, lanes);
-        if (sign == SIGN_OF_Y) g = cf_vec_rectify(g, y * scale + shift, p->slope);
-        if (sign == SIGN_OF_Z)
-            g = cf_vec_rectify(g, cf_vec_load_part(p->z, i, dtype, lanes), p->slope);
-        cf_vec_store_part(p->gy, i, dtype, lanes, a * g + b * (y - mean) + d);
-    }
+    cf_vec g = cf_vec_load_part(source, i, dtype, lanes);
+    cf_vec y = cf_vec_load_part(p->y, i, dtype, lanes);
+    if (sign == SIGN_OF_Y)
+        g = cf_vec_rectify(g,
+                           cf_vec_fma(y, cf_vec_load_part(n->scale, c, CF_F32, lanes),
+                                      cf_vec_load_part(n->shift, c, CF_F32, lanes)),
+                           p->slope);
+    if (sign == SIGN_OF_Z) g = cf_vec_rectify(g, cf_vec_load_part(p->z, i, dtype, lanes), p->slope);
+    cf_vec x = y - cf_vec_load_part(n->mean, c, CF_F32, lanes);
+    x = cf_vec_fma(x, cf_vec_load_part(n->b, c, CF_F32, lanes),
+                   cf_vec_load_part(n->d, c, CF_F32, lanes));
+    x = cf_vec_fma(g, cf_vec_load_part(n->a, c, CF_F32, lanes), x);
+    cf_vec_store_part(p->gy, i, dtype, lanes, x);
 }
 
-CF_INLINE void backward_body(const cf_norm_pass *p, cf_dtype dtype, sign_source sign)
+CF_INLINE void backward_body(const cf_norm_pass *pass, cf_dtype dtype, sign_source sign)
 {
-    enum { BLOCK = 16 };
-    for (int64_t r = 0; r < p->rows; r += BLOCK) {
-        int64_t end = r + BLOCK < p->rows ? r + BLOCK : p->rows;
-        int64_t c = 0;
+    const cf_norm_pass copy = *pass, *p = &copy;
+    const cf_norm_channels own = *p->channels, *n = &own;
+    const void *source = p->masked != NULL ? p->masked : p->contributions[0];
+    for (int64_t r = 0; r < p->rows; r++) {
+        int64_t c = 0, row = r * p->c;
         for (; c + CF_LANES <= p->c; c += CF_LANES)
-            backward_block(p, c, r, end, CF_LANES, dtype, sign);
-        if (c < p->c) backward_block(p, c, r, end, lanes_at(c, p->c), dtype, sign);
+            backward_at(p, n, source, row + c, c, CF_LANES, dtype, sign);
+        if (c < p->c) backward_at(p, n, source, row + c, c, lanes_at(c, p->c), dtype, sign);
     }
 }
 

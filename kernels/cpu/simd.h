@@ -104,7 +104,22 @@ CF_INLINE cf_vec cf_vec_select(cf_ivec mask, cf_vec a, cf_vec b)
 /* x, or slope * x where `sign` is not positive. A slope of 0 is the rectifier. */
 CF_INLINE cf_vec cf_vec_rectify(cf_vec x, cf_vec sign, float slope)
 {
+#ifdef __AVX512F__
+    __mmask16 low = _mm512_cmp_ps_mask((__m512)sign, _mm512_setzero_ps(), _CMP_NGT_UQ);
+    return (cf_vec)_mm512_mask_mul_ps((__m512)x, low, (__m512)x, _mm512_set1_ps(slope));
+#else
     return cf_vec_select(sign > 0.0f, x, x * slope);
+#endif
+}
+
+/* a * b + c, in one rounding where the machine has it. */
+CF_INLINE cf_vec cf_vec_fma(cf_vec a, cf_vec b, cf_vec c)
+{
+#ifdef __AVX512F__
+    return (cf_vec)_mm512_fmadd_ps((__m512)a, (__m512)b, (__m512)c);
+#else
+    return a * b + c;
+#endif
 }
 
 /* Lanes added in a fixed order. */
