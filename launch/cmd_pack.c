@@ -23,10 +23,14 @@ static void on_signal(int number)
 /* A second signal finds the default action again and ends the program at once. */
 static void catch_signals(void)
 {
+    static const int numbers[] = {SIGINT, SIGTERM, SIGHUP};
     struct sigaction action = {.sa_handler = on_signal, .sa_flags = (int)SA_RESETHAND | SA_RESTART};
-    sigaction(SIGINT, &action, NULL);
-    sigaction(SIGTERM, &action, NULL);
-    sigaction(SIGHUP, &action, NULL);
+    struct sigaction before;
+    for (int i = 0; i < 3; i++) {
+        /* one that is ignored stays so: nohup asks for that */
+        if (sigaction(numbers[i], NULL, &before) == 0 && before.sa_handler != SIG_IGN)
+            sigaction(numbers[i], &action, NULL);
+    }
 }
 
 static bool on_progress(void *progress, int64_t done, int64_t total)
@@ -89,25 +93,26 @@ static cf_err print_json(const cf_pack_options *o, const cf_pack_result *r, cf_e
     return err;
 }
 
-static cf_err pack_and_print(cf_pack_options *o, bool json)
+static cf_err pack_and_print(const cf_pack_options *options, bool json)
 {
     cf_pack_result r;
     cf_progress progress;
-    o->progress = on_progress;
-    o->context = &progress;
+    cf_pack_options o = *options;
+    o.progress = on_progress;
+    o.context = &progress;
     cf_progress_begin(&progress, "packed");
     catch_signals();
-    cf_err err = cf_pack(o, &r);
+    cf_err err = cf_pack(&o, &r);
     double seconds = cf_progress_end(&progress);
     if (r.n_ignored > 0)
         cf_log_info("%lld files or links were passed over as no images by name or place, first: %s",
                     (long long)r.n_ignored, r.first_ignored);
     list_damaged(&r.damaged);
     if (json && !r.interrupted) {
-        cf_err printed = print_json(o, &r, err, seconds);
+        cf_err printed = print_json(&o, &r, err, seconds);
         if (err == CF_OK) err = printed;
     } else if (err == CF_OK) {
-        print_text(o, &r, seconds);
+        print_text(&o, &r, seconds);
     }
     cf_pack_result_fini(&r);
     if (caught != 0 && err != CF_OK) {

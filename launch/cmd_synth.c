@@ -33,21 +33,22 @@ static cf_err print_json(const cf_synth_options *o, const cf_scheme *s, double s
     return err;
 }
 
-static cf_err synthesize(cf_synth_options *o, const char *scheme_name, bool json)
+static cf_err synthesize(const cf_synth_options *options, const char *scheme_name, bool json)
 {
+    cf_synth_options o = *options;
     cf_scheme scheme;
     cf_progress progress;
     CF_TRY(cf_scheme_read(scheme_name, &scheme));
-    o->progress = on_progress;
-    o->context = &progress;
+    o.progress = on_progress;
+    o.context = &progress;
     cf_progress_begin(&progress, "painted");
-    cf_err err = cf_synth_write(o, &scheme);
+    cf_err err = cf_synth_write(&o, &scheme);
     double seconds = cf_progress_end(&progress);
     if (err == CF_OK && json)
-        err = print_json(o, &scheme, seconds);
+        err = print_json(&o, &scheme, seconds);
     else if (err == CF_OK)
-        printf("%s: %lld phantom cells of %d x %d in %d classes (synthetic), %.1f s\n", o->folder,
-               (long long)o->n_images, o->size, o->size, scheme.n_classes, seconds);
+        printf("%s: %lld phantom cells of %d x %d in %d classes (synthetic), %.1f s\n", o.folder,
+               (long long)o.n_images, o.size, o.size, scheme.n_classes, seconds);
     cf_scheme_fini(&scheme);
     return err;
 }
