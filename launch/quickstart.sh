@@ -79,13 +79,12 @@ if [ -z "$data" ]; then
     "$cytofold" synth -o "$data.part"
     mv "$data.part" "$data"
   fi
-  scheme=auto
 else
   : "${config:=$source_dir/configs/bm7.yaml}" "${run:=run-$(basename "$data")}"
-  scheme="$(choose_scheme)"
 fi
 
 if [ ! -f "$run.cells" ]; then
+  scheme="$(choose_scheme)"
   say "pack ($data, scheme $scheme)"
   "$cytofold" pack "$data" --scheme "$scheme" -o "$run.cells"
 fi
