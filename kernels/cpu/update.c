@@ -1,13 +1,10 @@
 #include "kernels/cpu/update.h"
 
 #include <math.h>
-#include <stdlib.h>
-
-#include "kernels/base/mem.h"
 
 /* PART elements are one piece of work; BLOCK of them stay in the first-level cache between steps.
  */
-enum { PART = 1 << 15, BLOCK = 1024 };
+enum { PART = 1 << 15, BLOCK = 1024, SHARES = 64 /* of the pieces, for the norm's sum */ };
 
 /* Mean gradient of elements i .. i+n-1. */
 static void load_gradient(const cf_update *u, int64_t i, int n, float *restrict g)
@@ -111,12 +108,11 @@ static cf_err clip_factor(const cf_update *u, float *factor)
 {
     *factor = 1.0f;
     if (!(u->clip_norm > 0.0f)) return CF_OK;
-    double *parts = NULL, sum = 0.0;
-    CF_TRY(cf_new(&parts, (size_t)n_parts(u), sizeof *parts));
+    double share[SHARES] = {0}, sum = 0.0;
 #pragma omp parallel for schedule(static)
-    for (int64_t p = 0; p < n_parts(u); p++) parts[p] = part_norm(u, p);
-    for (int64_t p = 0; p < n_parts(u); p++) sum += parts[p];
-    free(parts);
+    for (int64_t s = 0; s < SHARES; s++)
+        for (int64_t p = s; p < n_parts(u); p += SHARES) share[s] += part_norm(u, p);
+    for (int s = 0; s < SHARES; s++) sum += share[s];
     double norm = sqrt(sum);
     if (!isfinite(norm)) return cf_fail(CF_E_NUMERIC, "norm of the gradient is not finite");
     if (norm > (double)u->clip_norm) *factor = (float)((double)u->clip_norm / norm);
