@@ -208,7 +208,7 @@ static figures collect(const bench *b, const bench_options *o, const double *rat
     f.peak_mib = (double)usage.ru_maxrss / 1024.0;
     f.program_mib = (double)b->ops->program_bytes(b->program) / 1048576.0;
     /* Forward, gradient of the input, gradient of the filters: three times two operations. */
-    f.gflops = f.median * 6.0 * (double)cf_graph_macs(b->g) / (double)o->batch * 1e-9;
+    f.gflops = f.median * 6.0 * (double)cf_graph_macs(b->g) * 1e-9;
     f.step_ms = 1e3 * (double)o->batch / f.median;
     b->ops->describe(b->backend, f.device, sizeof f.device);
     const int64_t *ns = NULL;

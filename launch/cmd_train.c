@@ -14,10 +14,9 @@
 #include "kernels/comm/job.h"
 #include "launch/estimate.h"
 #include "launch/mpirun.h"
+#include "launch/setup.h"
 #include "launch/verbs.h"
-#include "proto/cells.h"
 #include "proto/control.h"
-#include "worker/models.h"
 #include "worker/worker.h"
 
 #define ABORT_GRACE_NS (5LL * 1000000000)
@@ -58,103 +57,62 @@ static cf_err parse(int argc, char **argv, train_options *o)
     return CF_OK;
 }
 
-/* `path` as seen from `base` (a folder), made absolute; an empty path stays empty. */
-static cf_err make_absolute(const char *base, char *path, size_t n)
+/* Absolute and without a trailing slash: workers may stand in another folder. */
+static cf_err locate_run(const char *given, char *path, size_t n)
 {
-    char joined[PATH_MAX], full[PATH_MAX];
-    if (path[0] == '\0') return CF_OK;
-    if (path[0] == '/')
-        snprintf(joined, sizeof joined, "%s", path);
-    else
-        CF_TRY(cf_path_join(joined, sizeof joined, base, path));
-    if (realpath(joined, full) == NULL) return cf_fail_errno(CF_E_DATA, "%s", joined);
-    if (strlen(full) >= n) return cf_fail(CF_E_USAGE, "%s: the path is too long", full);
-    strcpy(path, full);
+    char here[PATH_MAX] = "/";
+    if (given[0] != '/' && getcwd(here, sizeof here) == NULL)
+        return cf_fail_errno(CF_E_UNEXPECTED, "current folder");
+    if (given[0] != '/') return cf_path_join(path, n, here, given);
+    if (strlen(given) >= n) return cf_fail(CF_E_USAGE, "%s: the path is too long", given);
+    strcpy(path, given);
     return CF_OK;
 }
 
-static void folder_of(const char *path, char *folder, size_t n)
+/* The scheme that the configuration names must be the one that the images were packed with. */
+static cf_err check_scheme(const cf_setup *setup)
 {
-    snprintf(folder, n, "%s", path);
-    char *slash = strrchr(folder, '/');
-    if (slash == NULL)
-        snprintf(folder, n, ".");
-    else
-        slash[slash == folder] = '\0';
+    const cf_scheme *wanted = setup->scheme, *packed = &setup->cells.scheme;
+    bool same = wanted->n_classes == packed->n_classes;
+    for (int i = 0; same && i < wanted->n_classes; i++)
+        same = strcmp(wanted->classes[i].code, packed->classes[i].code) == 0;
+    if (same) return CF_OK;
+    return cf_fail(CF_E_USAGE, "data.scheme is %s, but %s was packed with the classes of scheme %s",
+                   setup->config.data_scheme, setup->config.data_cells, packed->name);
 }
 
-/* Relative paths start at the configuration file, those of --set at the current folder. */
-static cf_err resolve_paths(const cf_config *as_written, cf_config *c)
+static cf_err check_setup(const cf_setup *setup)
 {
-    char folder[PATH_MAX];
-    folder_of(c->path, folder, sizeof folder);
-    bool from_set = strcmp(as_written->data_cells, c->data_cells) != 0;
-    CF_TRY(make_absolute(from_set ? "." : folder, c->data_cells, sizeof c->data_cells));
-    from_set = strcmp(as_written->data_folds_file, c->data_folds_file) != 0;
-    return make_absolute(from_set ? "." : folder, c->data_folds_file, sizeof c->data_folds_file);
-}
-
-static cf_err read_config(const train_options *o, cf_config *c)
-{
-    cf_config *as_written = NULL;
-    CF_TRY(cf_config_read(o->config_path, c));
-    CF_TRY(cf_new(&as_written, 1, sizeof *as_written));
-    *as_written = *c;
-    cf_err err = CF_OK;
-    for (size_t i = 0; i < o->sets.n && err == CF_OK; i++) err = cf_config_set(c, o->sets.items[i]);
-    if (err == CF_OK) err = cf_config_validate(c);
-    if (err == CF_OK && c->data_cells[0] == '\0')
-        err = cf_fail(CF_E_USAGE,
-                      "%s: data.cells is empty: name the file that `cytofold pack` made, there "
-                      "or with --set data.cells=FILE",
-                      o->config_path);
-    if (err == CF_OK) err = resolve_paths(as_written, c);
-    free(as_written);
-    return err;
-}
-
-static cf_err check_scheme(const cf_config *c, const cf_cells *cells)
-{
-    if (c->data_scheme[0] == '\0') return CF_OK;
-    cf_scheme wanted;
-    CF_TRY(cf_scheme_read(c->data_scheme, &wanted));
-    bool same = wanted.n_classes == cells->scheme.n_classes;
-    for (int i = 0; same && i < wanted.n_classes; i++)
-        same = strcmp(wanted.classes[i].code, cells->scheme.classes[i].code) == 0;
-    cf_scheme_fini(&wanted);
-    if (!same)
+    if (setup->config.data_cells[0] == '\0')
         return cf_fail(CF_E_USAGE,
-                       "data.scheme is %s, but %s was packed with the classes of scheme %s",
-                       c->data_scheme, c->data_cells, cells->scheme.name);
-    return CF_OK;
+                       "%s: data.cells is empty: name the file that `cytofold pack` made, there or "
+                       "with --set data.cells=FILE",
+                       setup->config.path);
+    if (!setup->has_cells)
+        return cf_fail(CF_E_DATA, "%s: data.cells: no such file: %s", setup->config.path,
+                       setup->config.data_cells);
+    return check_scheme(setup);
 }
 
 /* All that can be found wrong before a rank is started, and the planner's figures. */
 static cf_err prepare(const train_options *o, train_job *job)
 {
-    cf_cells cells = {0};
+    cf_setup setup;
     cf_graph *graph = NULL;
     int64_t *counts = NULL;
-    CF_TRY(read_config(o, &job->config));
-    snprintf(job->run_dir, sizeof job->run_dir, "%s", o->run_dir);
-    if (o->run_dir[0] != '/') {
-        char here[PATH_MAX];
-        if (getcwd(here, sizeof here) == NULL)
-            return cf_fail_errno(CF_E_UNEXPECTED, "current folder");
-        CF_TRY(cf_path_join(job->run_dir, sizeof job->run_dir, here, o->run_dir));
-    }
     cf_err err = CF_OK;
-    CF_TRY_GOTO(cf_cells_open(job->config.data_cells, &cells), out);
-    CF_TRY_GOTO(check_scheme(&job->config, &cells), out);
-    CF_TRY_GOTO(cf_model_build(&job->config, &cells.scheme, job->config.train_micro_batch, &graph),
-                out);
-    CF_TRY_GOTO(cf_new(&counts, (size_t)cells.scheme.n_classes, sizeof *counts), out);
-    cf_cells_count(&cells, counts);
-    CF_TRY_GOTO(cf_estimate(&job->config, &cells.scheme, counts, graph, 0, &job->cost), out);
+    CF_TRY_GOTO(cf_setup_init(&setup, o->config_path, &o->sets, NULL), out);
+    CF_TRY_GOTO(check_setup(&setup), out);
+    CF_TRY_GOTO(cf_setup_network(&setup, &graph), out);
+    CF_TRY_GOTO(cf_new(&counts, (size_t)setup.cells.scheme.n_classes, sizeof *counts), out);
+    cf_cells_count(&setup.cells, counts);
+    job->config = setup.config;
+    CF_TRY_GOTO(cf_estimate(&job->config, &setup.cells.scheme, counts, graph, 0, &job->cost), out);
+    CF_TRY_GOTO(locate_run(o->run_dir, job->run_dir, sizeof job->run_dir), out);
 out:
     free(counts);
     cf_graph_destroy(graph);
-    cf_cells_close(&cells);
+    cf_setup_fini(&setup);
     return err;
 }
 

@@ -1,6 +1,9 @@
 #include "launch/setup.h"
 
+#include <errno.h>
+#include <limits.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "worker/models.h"
@@ -18,19 +21,24 @@ static cf_err beside_config(const cf_config *config, const char *name, char path
     return cf_path_join(path, CF_PATH_MAX, folder, name);
 }
 
-/* `given`: named by an override, hence seen from the current folder, and then it must be there. */
-static cf_err open_cells(cf_setup *setup, bool given)
+/* Makes a path of the configuration absolute, so that every rank finds it. `given`: named by an
+ * override, hence seen from the current folder. *found is false where there is no such file. */
+static cf_err make_absolute(const cf_config *config, bool given, char *name, size_t n, bool *found)
 {
-    char path[CF_PATH_MAX];
-    const char *name = setup->config.data_cells;
+    char path[CF_PATH_MAX], full[PATH_MAX];
+    *found = false;
     if (name[0] == '\0') return CF_OK;
-    if (!given) {
-        CF_TRY(beside_config(&setup->config, name, path));
-        if (!cf_path_exists(path)) return CF_OK;
-        name = path;
+    if (given)
+        snprintf(path, sizeof path, "%s", name);
+    else
+        CF_TRY(beside_config(config, name, path));
+    if (realpath(path, full) == NULL) {
+        if (errno == ENOENT && !given) return CF_OK;
+        return cf_fail_errno(CF_E_DATA, "%s", path);
     }
-    CF_TRY(cf_cells_open(name, &setup->cells));
-    setup->has_cells = true;
+    if (strlen(full) >= n) return cf_fail(CF_E_USAGE, "%s: the path is too long", full);
+    strcpy(name, full);
+    *found = true;
     return CF_OK;
 }
 
@@ -59,12 +67,20 @@ cf_err cf_setup_init(cf_setup *setup, const char *config_path, const cf_strings 
     memset(setup, 0, sizeof *setup);
     cf_config_defaults(&setup->config);
     CF_TRY(cf_config_read(config_path, &setup->config));
-    char as_written[sizeof setup->config.data_cells];
-    memcpy(as_written, setup->config.data_cells, sizeof as_written);
+    cf_config *config = &setup->config;
+    char cells[sizeof config->data_cells], folds[sizeof config->data_folds_file];
+    memcpy(cells, config->data_cells, sizeof cells);
+    memcpy(folds, config->data_folds_file, sizeof folds);
     for (size_t i = 0; i < overrides->n; i++)
         CF_TRY(cf_config_set(&setup->config, overrides->items[i]));
     CF_TRY(cf_config_validate(&setup->config));
-    CF_TRY(open_cells(setup, strcmp(as_written, setup->config.data_cells) != 0));
+    bool found = false;
+    CF_TRY(make_absolute(config, strcmp(folds, config->data_folds_file) != 0,
+                         config->data_folds_file, sizeof folds, &found));
+    CF_TRY(make_absolute(config, strcmp(cells, config->data_cells) != 0, config->data_cells,
+                         sizeof cells, &found));
+    if (found) CF_TRY(cf_cells_open(config->data_cells, &setup->cells));
+    setup->has_cells = found;
     return find_scheme(setup, scheme);
 }
 
