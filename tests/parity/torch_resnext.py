@@ -9,10 +9,10 @@ is. An error is |x - truth| / |truth| in the L2 norm of a tensor, |truth| at lea
 passes when it is below the stated tolerance, or below FACTOR times PyTorch's own fp32 error on that tensor; the same
 for the median over tensors. A wrong formula (padding, variance, a missing term) is off by 1e-2 and more.
 
-One ReLU that rounding flips changes a gradient by up to 2e-3, in any fp32 program, hence the wide tolerance of single
-gradients beside the narrow one of their median. The norms' shifts are drawn around SHIFT, where a few ReLUs in a hundred
-are closed and few stand near their kink. Around 0 so many flip that any two fp32 programs differ by 1e-2 in every
-gradient (PyTorch from its own double precision: 0.8e-2 to 1.7e-2), which would hide real faults.
+One ReLU that rounding flips changes a gradient by up to 1e-2, in any fp32 program, and with norms at their usual start
+so many flip that PyTorch differs from its own double precision by 1e-2 in every gradient: real faults would hide there.
+The norms' shifts are therefore drawn around SHIFT, in every fourth channel around -SHIFT: ReLUs are open or closed, rarely
+near their kink, and both summands of a residual have the same sign.
 """
 import argparse
 import re
@@ -31,10 +31,10 @@ except ImportError as error:
 
 OUTPUTS = 1000
 RATE, MOMENTUM, DECAY, SMOOTHING = 0.1, 0.9, 1e-2, 0.1
-FACTOR, FLOOR, SHIFT = 4.0, 1e-2, 3.0
+FACTOR, FLOOR, SHIFT = 4.0, 1e-2, 5.0
 # Largest error of any tensor, and of the median tensor.
-TOLERANCE = {"logits": (2e-5, 2e-5), "inferred": (2e-5, 2e-5), "loss": (2e-6, 2e-6), "gradient": (5e-3, 3e-4),
-             "weights": (5e-4, 2e-6), "moments": (1e-5, 1e-6)}
+TOLERANCE = {"logits": (5e-6, 5e-6), "inferred": (5e-6, 5e-6), "loss": (2e-6, 2e-6), "gradient": (1e-3, 5e-5),
+             "weights": (2e-5, 2e-7), "moments": (1e-5, 1e-6)}
 MODULE = {"weight": "weight", "bias": "bias", "gamma": "weight", "beta": "bias", "mean": "running_mean",
           "var": "running_var"}
 
@@ -97,7 +97,7 @@ def make_problem(size, batch, seed):
             elif name.endswith("mean"):
                 value.normal_(0.0, 0.2)
             else:
-                value.normal_(SHIFT, 0.2)
+                value.normal_(SHIFT, 0.2)[3::4] *= -1.0
     coarse = torch.randn(batch, 3, max(size // 8, 2), max(size // 8, 2))
     images = torch.nn.functional.interpolate(coarse, size=(size, size), mode="bilinear", align_corners=False)
     return model, images + 0.1 * torch.randn_like(images), torch.randint(0, OUTPUTS, (batch,))
