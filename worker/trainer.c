@@ -128,6 +128,13 @@ static cf_err read_tail(const cf_engine *e, const void *sums, double *loss, doub
     return CF_OK;
 }
 
+/* Averages start short and lengthen, so that initial weights are soon forgotten: min(d, (1+n)/(10+n)). */
+static float ema_decay(const cf_config *c, int64_t step)
+{
+    double early = (1.0 + (double)step) / (10.0 + (double)step);
+    return (float)(c->train_ema < early ? c->train_ema : early);
+}
+
 cf_err cf_trainer_update(cf_trainer *t, const void *sums)
 {
     const cf_engine *e = t->engine;
@@ -168,7 +175,7 @@ cf_err cf_trainer_update(cf_trainer *t, const void *sums)
         .epsilon = (float)c->train_epsilon,
         .nesterov = c->train_nesterov,
         .clip_norm = (float)c->train_clip_norm,
-        .ema_decay = (float)c->train_ema,
+        .ema_decay = ema_decay(c, t->step),
         .step = t->step + 1,
     };
     CF_TRY(cf_where(e->ops->update(e->backend, &u), "fold %d, step %lld", t->fold,

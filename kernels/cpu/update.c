@@ -128,6 +128,8 @@ static void update_state(const cf_update *u)
                          : (double)((const float *)u->sums)[at];
         double keep = (double)u->state_momentum[i], mean = sum / (double)u->n_micro;
         u->state[i] = (float)(keep * (double)u->state[i] + (1.0 - keep) * mean);
+        if (u->ema != NULL)
+            u->ema[at] = u->ema_decay * u->ema[at] + (1.0f - u->ema_decay) * u->state[i];
     }
 }
 
