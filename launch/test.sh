@@ -55,11 +55,10 @@ check_install() {
     "$prefix/share/cytofold/configs/demo.yaml")
 }
 
-# Unit and operator tests under the sanitizers. Open MPI and oneDNN keep memory until exit: no leak
-# report there would be ours, so leaks are looked for in the rooms that use neither.
+# Unit and operator tests with address, leak and undefined-behaviour checks.
 check_asan() {
-  build_preset asan -DCYTOFOLD_DATA= || return 1
-  ASAN_OPTIONS=detect_leaks=0:abort_on_error=1 UBSAN_OPTIONS=print_stacktrace=1 \
+  build_preset asan || return 1
+  ASAN_OPTIONS=detect_leaks=1:abort_on_error=1 UBSAN_OPTIONS=print_stacktrace=1 \
     ctest --test-dir build/asan -R '^(unit|ops)/' -j "$jobs"
 }
 
