@@ -19,28 +19,48 @@ static bool is_gathered(const cf_node *node)
     return is_pointwise(node) && node->conv.stride > 1;
 }
 
+/* A 1x1 filter sees pixels, not images: one long row of them is what oneDNN cuts best. */
+static void as_one_row(cf_dnnl_conv *spec)
+{
+    spec->w = spec->ow = spec->n * spec->oh * spec->ow;
+    spec->n = spec->h = spec->oh = spec->stride = 1;
+    spec->pad_bottom = spec->pad_right = 0;
+}
+
 static cf_dnnl_conv spec_of(const cf_conv_setup *s, const cf_slab *slab, int64_t images)
 {
     const cf_node *node = s->node;
-    bool gathered = is_gathered(node);
-    return (cf_dnnl_conv){.n = images,
-                          .h = gathered ? node->out_shape.h : node->in_shape.h,
-                          .w = gathered ? node->out_shape.w : node->in_shape.w,
-                          .c = node->in_shape.c,
-                          .k = node->out_shape.c,
-                          .oh = node->out_shape.h,
-                          .ow = node->out_shape.w,
-                          .kernel = node->conv.kernel,
-                          .stride = gathered ? 1 : node->conv.stride,
-                          .groups = node->conv.groups / slab->merged,
-                          .pad_top = node->pad_top,
-                          .pad_left = node->pad_left,
-                          .pad_bottom = gathered ? 0 : node->pad_bottom,
-                          .pad_right = gathered ? 0 : node->pad_right,
-                          .dtype = s->dtype,
-                          .bias = s->bias,
-                          .activate = s->activate,
-                          .slope = node->conv.act == CF_ACT_LEAKY ? node->conv.slope : 0.0f};
+    cf_dnnl_conv spec = {.n = images,
+                         .h = node->in_shape.h,
+                         .w = node->in_shape.w,
+                         .c = node->in_shape.c,
+                         .k = node->out_shape.c,
+                         .oh = node->out_shape.h,
+                         .ow = node->out_shape.w,
+                         .kernel = node->conv.kernel,
+                         .stride = node->conv.stride,
+                         .groups = node->conv.groups / slab->merged,
+                         .pad_top = node->pad_top,
+                         .pad_left = node->pad_left,
+                         .pad_bottom = node->pad_bottom,
+                         .pad_right = node->pad_right,
+                         .dtype = s->dtype,
+                         .bias = s->bias,
+                         .activate = s->activate,
+                         .slope = node->conv.act == CF_ACT_LEAKY ? node->conv.slope : 0.0f};
+    if (is_pointwise(node)) as_one_row(&spec);
+    return spec;
+}
+
+/* The gradient of a 1x1 convolution's input is a 1x1 convolution with the transposed filter, for
+ * which oneDNN 2.6 has a kernel 1.5 to 3 times as fast as for the gradient. */
+static cf_err create_data(cf_dnnl *d, const cf_conv_setup *s, cf_dnnl_conv spec, cf_dnnl_op **out)
+{
+    if (!is_pointwise(s->node)) return cf_dnnl_conv_create(d, &spec, CF_DNNL_BACKWARD_DATA, out);
+    spec.c = s->node->out_shape.c;
+    spec.k = s->node->in_shape.c;
+    spec.bias = spec.activate = false;
+    return cf_dnnl_conv_create(d, &spec, CF_DNNL_FORWARD, out);
 }
 
 static size_t larger(size_t a, size_t b)
@@ -59,7 +79,7 @@ static cf_err init_chunked(cf_dnnl *d, cf_conv_run *run)
     run->sizes.scratch = cf_dnnl_bytes(run->forward, CF_DNNL_SCRATCH);
     run->sizes.packed[0] = cf_dnnl_bytes(run->forward, CF_DNNL_WEIGHTS);
     if (s->want_gin) {
-        CF_TRY_GOTO(cf_dnnl_conv_create(d, &spec, CF_DNNL_BACKWARD_DATA, &run->data), out);
+        CF_TRY_GOTO(create_data(d, s, spec, &run->data), out);
         size_t scratch = cf_dnnl_bytes(run->data, CF_DNNL_SCRATCH);
         run->sizes.scratch = larger(run->sizes.scratch, scratch);
         run->sizes.packed[1] = cf_dnnl_bytes(run->data, CF_DNNL_WEIGHTS);
@@ -74,7 +94,8 @@ static cf_err init_pack(cf_dnnl *d, cf_conv_run *run)
     const cf_dnnl_op *ops[2] = {run->forward, run->data};
     for (int i = 0; i < 2; i++) {
         if (ops[i] == NULL) continue;
-        CF_TRY(cf_dnnl_pack_create(d, ops[i], run->setup.dtype, &run->pack[i]));
+        bool transposed = i == 1 && is_pointwise(run->setup.node);
+        CF_TRY(cf_dnnl_pack_create(d, ops[i], run->setup.dtype, transposed, &run->pack[i]));
         run->sizes.scratch_all =
             larger(run->sizes.scratch_all, cf_dnnl_bytes(run->pack[i], CF_DNNL_SCRATCH));
     }
@@ -160,9 +181,11 @@ static cf_err bind_chunk(cf_dnnl *d, cf_conv_run *run, int64_t chunk)
                                   [CF_DNNL_SCRATCH] = scratch};
     CF_TRY(cf_dnnl_bind(d, run->forward, args, &run->forward_calls[chunk]));
     if (run->data == NULL) return CF_OK;
-    args[CF_DNNL_SRC] = (char *)(gathered ? m->gathered : m->gin) + in;
+    char *gin = (char *)(gathered ? m->gathered : m->gin) + in, *gy = (char *)m->gy + out;
+    bool forward = is_pointwise(node); /* with the transposed filter */
+    args[CF_DNNL_SRC] = forward ? gy : gin;
+    args[CF_DNNL_DST] = forward ? gin : gy;
     args[CF_DNNL_WEIGHTS] = m->packed[1];
-    args[CF_DNNL_DST] = (char *)m->gy + out;
     return cf_dnnl_bind(d, run->data, args, &run->data_calls[chunk]);
 }
 

@@ -425,10 +425,20 @@ out:
     return err;
 }
 
-cf_err cf_dnnl_pack_create(cf_dnnl *d, const cf_dnnl_op *conv, cf_dtype dtype, cf_dnnl_op **out)
+/* A 1x1 filter that lies in memory as [C,K]. */
+static dnnl_status_t layout_transposed(layout *md, const cf_dnnl_conv *s, cf_dtype t)
+{
+    const dnnl_dims_t dim = {s->k, s->c, 1, 1}, stride = {1, s->k, s->k, s->k};
+    return layout_strided(md, 4, dim, type_of(t), stride);
+}
+
+cf_err cf_dnnl_pack_create(cf_dnnl *d, const cf_dnnl_op *conv, cf_dtype dtype, bool transposed,
+                           cf_dnnl_op **out)
 {
     layout canonical = {0}, packed = conv->layouts[CF_DNNL_WEIGHTS];
-    CF_TRY(check(layout_krsc(&canonical, &conv->conv, dtype), "layout"));
+    CF_TRY(check(transposed ? layout_transposed(&canonical, &conv->conv, dtype)
+                            : layout_krsc(&canonical, &conv->conv, dtype),
+                 "layout"));
     cf_err err = reorder_create(d, &canonical, &packed, out);
     layout_fini(&canonical);
     return err;

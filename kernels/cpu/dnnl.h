@@ -66,9 +66,9 @@ CF_CHECKED cf_err cf_dnnl_conv_create(cf_dnnl *d, const cf_dnnl_conv *spec,
                                       cf_dnnl_direction direction, cf_dnnl_op **out);
 CF_CHECKED cf_err cf_dnnl_matmul_create(cf_dnnl *d, const cf_dnnl_matmul *spec, cf_dnnl_op **out);
 /* Reorders between the canonical filter [K,R,S,C/G], of type `dtype`, and the weights of `conv`:
- * into them, or (`unpack`) out of them. */
+ * into them, or (`unpack`) out of them. transposed: of a 1x1 convolution, the filter is [C,K]. */
 CF_CHECKED cf_err cf_dnnl_pack_create(cf_dnnl *d, const cf_dnnl_op *conv, cf_dtype dtype,
-                                      cf_dnnl_op **out);
+                                      bool transposed, cf_dnnl_op **out);
 CF_CHECKED cf_err cf_dnnl_unpack_create(cf_dnnl *d, const cf_dnnl_op *conv, cf_dnnl_op **out);
 void cf_dnnl_op_destroy(cf_dnnl_op *op);
 /* Bytes of one argument; 0 where the op has none. */
