@@ -78,7 +78,7 @@ check_onednn3() {
 stage "build: gcc" build_preset test || { echo "0 passed, 1 failed, 0 skipped"; exit 1; }
 say "tests"
 rm -f build/test/results.xml
-ctest --test-dir build/test --output-junit results.xml --test-output-size-passed 16777216 \
+ctest --test-dir build/test -j "$jobs" --output-junit results.xml --test-output-size-passed 16777216 \
   --test-output-size-failed 16777216 --no-tests=error --timeout 600 "$@" | grep -vE '^ *(Start|Test project)'
 
 if [ $# -eq 0 ]; then

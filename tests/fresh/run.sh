@@ -29,7 +29,10 @@ if [ ! -f "$base" ]; then
 fi
 
 cleanup() {
-  mountpoint -q "$root/proc" && umount "$root/proc"
+  local folder
+  for folder in proc sys; do
+    ! mountpoint -q "$root/$folder" || umount "$root/$folder" || exit 1 # never rm -rf below a mount
+  done
   [ "$keep" = yes ] || rm -rf "$root"
 }
 trap cleanup EXIT
@@ -37,6 +40,7 @@ cleanup
 mkdir -p "$root"
 tar -C "$root" -xf "$base"
 mount -t proc proc "$root/proc"
+mount -t sysfs -o ro sysfs "$root/sys"
 apt-config dump | grep -E '^Acquire::https?::Proxy ' >"$root/etc/apt/apt.conf.d/80proxy" || true
 cp /etc/resolv.conf "$root/etc/resolv.conf"
 

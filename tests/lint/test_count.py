@@ -1,0 +1,36 @@
+#!/usr/bin/env python3
+"""count.py counts cmocka cases once over ranks, and never takes a crash for a pass."""
+import os
+import sys
+import unittest
+import xml.etree.ElementTree as tree
+
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), ".."))
+import count
+
+
+def case(status, output=""):
+    test = tree.Element("testcase", name="t", status=status)
+    tree.SubElement(test, "system-out").text = output
+    return count.cases_of(test)
+
+
+class Counting(unittest.TestCase):
+    def test_each_cmocka_case_counts(self):
+        output = "[ RUN      ] a\n[       OK ] a\n[  SKIPPED ] b\n[  PASSED  ] 1 test(s).\n[  SKIPPED ] 1 test(s), listed below:\n"
+        self.assertEqual(case("run", output), {"t: a": "passed", "t: b": "skipped"})
+
+    def test_ranks_count_once_and_the_worst_counts(self):
+        self.assertEqual(case("fail", "[       OK ] a\n[  FAILED  ] a\n[       OK ] a\n"), {"t: a": "failed"})
+
+    def test_crash_after_good_cases_is_a_failure(self):
+        self.assertEqual(case("fail", "[       OK ] a\n"), {"t: a": "passed", "t": "failed"})
+
+    def test_other_programs_count_as_one(self):
+        self.assertEqual(case("run", "fine"), {"t": "passed"})
+        self.assertEqual(case("fail"), {"t": "failed"})
+        self.assertEqual(case("notrun"), {"t": "skipped"})
+
+
+if __name__ == "__main__":
+    sys.exit(unittest.main())
