@@ -9,8 +9,10 @@ sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), ".."
 import count
 
 
-def case(status, output=""):
+def case(status, output="", reason=None):
     test = tree.Element("testcase", name="t", status=status)
+    if reason:
+        tree.SubElement(test, "skipped", message=reason)
     tree.SubElement(test, "system-out").text = output
     return count.cases_of(test)
 
@@ -29,7 +31,11 @@ class Counting(unittest.TestCase):
     def test_other_programs_count_as_one(self):
         self.assertEqual(case("run", "fine"), {"t": "passed"})
         self.assertEqual(case("fail"), {"t": "failed"})
-        self.assertEqual(case("notrun"), {"t": "skipped"})
+        self.assertEqual(case("notrun", reason="SKIP_RETURN_CODE=77"), {"t": "skipped"})
+        self.assertEqual(case("disabled"), {"t": "skipped"})
+
+    def test_program_that_is_missing_is_a_failure(self):
+        self.assertEqual(case("notrun", reason="Unable to find executable: /x"), {"t": "failed"})
 
 
 if __name__ == "__main__":
