@@ -18,14 +18,17 @@
 /* Fixed-point scales of `reduce: exact`: value * 2^bits, rounded to nearest even, summed as int64.
  * A gradient below 2^-41 rounds to zero; one above CF_EXACT_GRAD_LIMIT is a numeric error. */
 enum { CF_EXACT_GRAD_BITS = 40, CF_EXACT_STATE_BITS = 32 };
-#define CF_EXACT_GRAD_LIMIT 8192.0f     /* 1024 micro-batches still fit 63 bits */
+#define CF_EXACT_GRAD_LIMIT  8192.0f    /* 1024 micro-batches still fit 63 bits */
 #define CF_EXACT_STATE_LIMIT 2097152.0f /* batch means and variances */
 
 /* The sum of a step over micro-batches, one flat buffer, [cf_sums_count()] elements in this order:
- * gradients [n_weights]; batch-norm moments [n_state] (the batch mean at MEAN's offset, the unbiased
- * batch variance at VAR's); loss [1]; correct [1], the share of the micro-batch's images whose highest
- * class is the label. */
-static inline int64_t cf_sums_count(const cf_graph *g) { return g->n_weights + g->n_state + 2; }
+ * gradients [n_weights]; batch-norm moments [n_state] (the batch mean at MEAN's offset, the
+ * unbiased batch variance at VAR's); loss [1]; correct [1], the share of the micro-batch's images
+ * whose highest class is the label. */
+static inline int64_t cf_sums_count(const cf_graph *g)
+{
+    return g->n_weights + g->n_state + 2;
+}
 
 typedef enum cf_reduce { CF_REDUCE_EXACT, CF_REDUCE_FAST } cf_reduce;
 
@@ -41,8 +44,8 @@ static inline double cf_sums_value(const cf_graph *g, const void *sums, cf_reduc
 
 typedef struct cf_compile_options {
     cf_mode mode;
-    cf_dtype dtype;       /* of activations; weights' masters and sums are fp32 or int64 */
-    cf_reduce reduce;     /* element type of sums: int64_t or float */
+    cf_dtype dtype;   /* of activations; weights' masters and sums are fp32 or int64 */
+    cf_reduce reduce; /* element type of sums: int64_t or float */
     bool deterministic;
 } cf_compile_options;
 
@@ -58,22 +61,22 @@ typedef enum cf_optimizer { CF_OPT_SGD, CF_OPT_ADAM, CF_OPT_ADAMW } cf_optimizer
 typedef struct cf_update {
     cf_optimizer kind;
     int64_t n_weights, n_state;
-    float *weights;    /* [n_weights] fp32 masters, updated */
-    float *state;      /* [n_state] running moments, updated */
-    float *moment1;    /* [n_weights] momentum or first moment, updated */
-    float *moment2;    /* [n_weights] second moment (Adam, AdamW), updated; NULL for SGD */
-    float *ema;        /* [n_weights + n_state] averaged weights and moments, updated; NULL: none */
-    const void *sums;  /* the step's sum, int64_t or float, [cf_sums_count] */
+    float *weights;   /* [n_weights] fp32 masters, updated */
+    float *state;     /* [n_state] running moments, updated */
+    float *moment1;   /* [n_weights] momentum or first moment, updated */
+    float *moment2;   /* [n_weights] second moment (Adam, AdamW), updated; NULL for SGD */
+    float *ema;       /* [n_weights + n_state] averaged weights and moments, updated; NULL: none */
+    const void *sums; /* the step's sum, int64_t or float, [cf_sums_count] */
     cf_reduce reduce;
-    int n_micro;       /* micro-batches in the sum: gradients are divided by it */
-    const uint8_t *decay;          /* [n_weights] 1 where weight decay applies */
-    const float *state_momentum;   /* [n_state] running momentum of each element (Keras' sense) */
+    int n_micro;                 /* micro-batches in the sum: gradients are divided by it */
+    const uint8_t *decay;        /* [n_weights] 1 where weight decay applies */
+    const float *state_momentum; /* [n_state] running momentum of each element (Keras' sense) */
     float learning_rate, weight_decay;
-    float beta1, beta2, epsilon;   /* beta1 is SGD's momentum */
+    float beta1, beta2, epsilon; /* beta1 is SGD's momentum */
     bool nesterov;
-    float clip_norm;               /* 0: none; else gradients are scaled to this global L2 norm */
+    float clip_norm; /* 0: none; else gradients are scaled to this global L2 norm */
     float ema_decay;
-    int64_t step;                  /* 1 for the first update: Adam's bias correction */
+    int64_t step; /* 1 for the first update: Adam's bias correction */
 } cf_update;
 
 typedef struct cf_backend cf_backend;
@@ -94,13 +97,13 @@ typedef struct cf_backend_ops {
     cf_err (*zero)(cf_backend *b, void *dst, size_t bytes);
 
     /* False, with the reason in `why`, for a node this backend cannot run. */
-    bool (*supports)(const cf_backend *b, const cf_node *node, const cf_compile_options *o, char *why,
-                     size_t n_why);
+    bool (*supports)(const cf_backend *b, const cf_node *node, const cf_compile_options *o,
+                     char *why, size_t n_why);
     /* Everything is allocated here; nothing on the step path. Graph and plan are borrowed and must
      * outlive the program. Fails with CF_E_DEVICE naming the first node not supported. */
     cf_err (*compile)(cf_backend *b, const cf_graph *g, const cf_memory_plan *plan,
                       const cf_compile_options *o, cf_program **out);
-    void (*release)(cf_program *p); /* accepts NULL */
+    void (*release)(cf_program *p);               /* accepts NULL */
     size_t (*program_bytes)(const cf_program *p); /* arena, packed weights and scratch */
 
     /* Makes the weights current: converts and packs them for the kernels. weights [n_weights],
@@ -113,10 +116,12 @@ typedef struct cf_backend_ops {
     cf_err (*infer)(cf_program *p, const cf_batch *batch, float *logits);
     cf_err (*update)(cf_backend *b, const cf_update *u);
     /* For tests and Grad-CAM: copies a node's Z (or, in training, the gradient its first consumer
-     * gave it) after the last run, as fp32 NHWC. CF_E_USAGE where the plan has reused the memory. */
+     * gave it) after the last run, as fp32 NHWC. CF_E_USAGE where the plan has reused the memory.
+     */
     cf_err (*peek)(cf_program *p, int node, cf_slot slot, float *host);
-    /* Time spent by kind of work since compile, for benchmarks: *names [n] and *ns [n], borrowed from
-     * the program, of which the first caller's thread alone writes. Returns n; 0: not measured. */
+    /* Time spent by kind of work since compile, for benchmarks: *names [n] and *ns [n], borrowed
+     * from the program, of which the first caller's thread alone writes. Returns n; 0: not
+     * measured. */
     int (*phases)(const cf_program *p, const char *const **names, const int64_t **ns);
     /* Waits for everything issued; reports asynchronous errors. */
     cf_err (*sync)(cf_backend *b);

@@ -128,7 +128,8 @@ static cf_err read_tail(const cf_engine *e, const void *sums, double *loss, doub
     return CF_OK;
 }
 
-/* Averages start short and lengthen, so that initial weights are soon forgotten: min(d, (1+n)/(10+n)). */
+/* Averages start short and lengthen, so that initial weights are soon forgotten: min(d,
+ * (1+n)/(10+n)). */
 static float ema_decay(const cf_config *c, int64_t step)
 {
     double early = (1.0 + (double)step) / (10.0 + (double)step);

@@ -30,7 +30,7 @@ const char *cf_buf_text(const cf_buf *buf);
 /* JSON writer: commas and indentation are its own business. Keys NULL inside arrays. Numbers are
  * printed with %.17g (so that they read back exactly); NaN and infinities become null. */
 typedef struct cf_json {
-    cf_buf *out;     /* borrowed */
+    cf_buf *out; /* borrowed */
     int depth;
     bool need_comma; /* a value stands before the next one at this depth */
     bool compact;    /* one line, for log.jsonl */

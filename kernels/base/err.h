@@ -7,7 +7,7 @@
 #ifndef CF_KERNELS_BASE_ERR_H
 #define CF_KERNELS_BASE_ERR_H
 
-#define CF_CHECKED __attribute__((warn_unused_result))
+#define CF_CHECKED            __attribute__((warn_unused_result))
 #define CF_PRINTF(fmt, first) __attribute__((format(printf, fmt, first)))
 
 /* Exit codes of every command; scripts depend on the numbers. */
@@ -25,7 +25,8 @@ typedef enum cf_err {
     CF_E_REQUEUE = 85    /* checkpointed, please requeue */
 } cf_err;
 
-/* Sets this thread's message and returns `code`. The message has no trailing newline or full stop. */
+/* Sets this thread's message and returns `code`. The message has no trailing newline or full stop.
+ */
 CF_CHECKED CF_PRINTF(2, 3) cf_err cf_fail(cf_err code, const char *fmt, ...);
 
 /* As cf_fail, with ": " and strerror(errno) appended; errno is read on entry. */
@@ -34,7 +35,8 @@ CF_CHECKED CF_PRINTF(2, 3) cf_err cf_fail_errno(cf_err code, const char *fmt, ..
 /* Puts "<where>: " before this thread's message and returns `err` unchanged. */
 CF_CHECKED CF_PRINTF(2, 3) cf_err cf_where(cf_err err, const char *fmt, ...);
 
-/* This thread's last message; "" when there is none. Borrowed, valid until the next failure here. */
+/* This thread's last message; "" when there is none. Borrowed, valid until the next failure here.
+ */
 const char *cf_err_text(void);
 
 /* One word for a code ("data", "disk"), for JSON and logs. */

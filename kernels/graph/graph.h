@@ -27,8 +27,9 @@ typedef enum cf_op {
 
 typedef enum cf_norm { CF_NORM_NONE, CF_NORM_BATCH, CF_NORM_GROUP } cf_norm;
 typedef enum cf_act { CF_ACT_NONE, CF_ACT_RELU, CF_ACT_LEAKY } cf_act;
-/* Padding rule. SYMMETRIC: (kernel-1)/2 on both sides. SAME: TensorFlow's rule, output ceil(in/stride),
- * the odd pixel at the bottom and right. VALID: none, a last incomplete window is dropped. */
+/* Padding rule. SYMMETRIC: (kernel-1)/2 on both sides. SAME: TensorFlow's rule, output
+ * ceil(in/stride), the odd pixel at the bottom and right. VALID: none, a last incomplete window is
+ * dropped. */
 typedef enum cf_pad { CF_PAD_SYMMETRIC, CF_PAD_SAME, CF_PAD_VALID } cf_pad;
 
 enum { CF_GRAPH_MAX_USES = 4 }; /* consumers of one node's output */
@@ -41,11 +42,11 @@ typedef struct cf_conv {
     cf_pad pad;
     bool bias;
     cf_norm norm;
-    int norm_groups;       /* CF_NORM_GROUP only */
-    float norm_eps;        /* added to the variance */
-    float norm_momentum;   /* running = momentum * running + (1 - momentum) * batch (Keras' sense) */
+    int norm_groups;     /* CF_NORM_GROUP only */
+    float norm_eps;      /* added to the variance */
+    float norm_momentum; /* running = momentum * running + (1 - momentum) * batch (Keras' sense) */
     cf_act act;
-    float slope;           /* CF_ACT_LEAKY: factor of negative values */
+    float slope; /* CF_ACT_LEAKY: factor of negative values */
 } cf_conv;
 
 /* What a parameter tensor is; decides initialisation and weight decay. */
@@ -59,12 +60,12 @@ typedef enum cf_param_kind {
 } cf_param_kind;
 
 typedef struct cf_param {
-    char name[64];    /* "stage1.0.conv2.weight": unique, stable; checkpoints use it */
+    char name[64]; /* "stage1.0.conv2.weight": unique, stable; checkpoints use it */
     cf_param_kind kind;
-    int rank;         /* 1, 2 or 4 */
+    int rank; /* 1, 2 or 4 */
     int64_t dim[4];
-    int64_t count;    /* elements */
-    int64_t offset;   /* element offset in its flat buffer: parameters, or state (MEAN, VAR) */
+    int64_t count;  /* elements */
+    int64_t offset; /* element offset in its flat buffer: parameters, or state (MEAN, VAR) */
     int64_t fan_in, fan_out; /* of a filter: C/G*R*S and K/G*R*S, for initialisation */
     int node;
 } cf_param;
@@ -103,19 +104,20 @@ typedef struct cf_graph {
 CF_CHECKED cf_err cf_graph_create(cf_graph **out);
 void cf_graph_destroy(cf_graph *graph);
 
-/* Adding nodes: *id receives the node's index. `name` must be unique. Errors: CF_E_USAGE, naming the
- * node, when shapes do not fit (channels not divisible by groups, empty output, residual of another
- * shape) or input and residual are one node. The graph is then as before. */
+/* Adding nodes: *id receives the node's index. `name` must be unique. Errors: CF_E_USAGE, naming
+ * the node, when shapes do not fit (channels not divisible by groups, empty output, residual of
+ * another shape) or input and residual are one node. The graph is then as before. */
 CF_CHECKED cf_err cf_graph_input(cf_graph *g, cf_shape shape, int *id);
 CF_CHECKED cf_err cf_graph_conv(cf_graph *g, const char *name, int in, int residual,
                                 const cf_conv *conv, int *id);
 CF_CHECKED cf_err cf_graph_maxpool(cf_graph *g, const char *name, int in, const cf_conv *window,
                                    int *id);
 CF_CHECKED cf_err cf_graph_avgpool(cf_graph *g, const char *name, int in, int *id);
-CF_CHECKED cf_err cf_graph_dense(cf_graph *g, const char *name, int in, int64_t k, bool bias, int *id);
-/* Closes the graph; every other node must have a reader. class_of: [n_outputs], copied; every class in
- * 0..n_classes-1 must appear.
- * smoothing in [0, 1): the target is (1-s) on the label's class and s/n_classes on every class. */
+CF_CHECKED cf_err cf_graph_dense(cf_graph *g, const char *name, int in, int64_t k, bool bias,
+                                 int *id);
+/* Closes the graph; every other node must have a reader. class_of: [n_outputs], copied; every class
+ * in 0..n_classes-1 must appear. smoothing in [0, 1): the target is (1-s) on the label's class and
+ * s/n_classes on every class. */
 CF_CHECKED cf_err cf_graph_loss(cf_graph *g, int in, const int *class_of, int n_classes,
                                 float smoothing);
 
@@ -123,22 +125,31 @@ CF_CHECKED cf_err cf_graph_loss(cf_graph *g, int in, const int *class_of, int n_
 int cf_graph_find(const cf_graph *g, const char *name);
 int64_t cf_graph_macs(const cf_graph *g);
 
-/* ---- memory plan ------------------------------------------------------------------------------ */
+/* ---- memory plan ------------------------------------------------------------------------------
+ */
 
 /* What a buffer holds. Y is the convolution's raw output before normalisation (none without one), Z
- * the node's output, GY the gradient of Y (of Z, without normalisation and activation), GIN the gradient
- * this node gives its input (none for readers of the input node), GRES the one it gives its residual.
- * All [N,H,W,C] in the activation type, but Z and GY of the logits node and GIN of the loss node, which
- * is the logits gradient: fp32 [N,K]. The loss node has GIN only, the input node Z only. */
-typedef enum cf_slot { CF_SLOT_Y, CF_SLOT_Z, CF_SLOT_GY, CF_SLOT_GIN, CF_SLOT_GRES, CF_N_SLOTS } cf_slot;
+ * the node's output, GY the gradient of Y (of Z, without normalisation and activation), GIN the
+ * gradient this node gives its input (none for readers of the input node), GRES the one it gives
+ * its residual. All [N,H,W,C] in the activation type, but Z and GY of the logits node and GIN of
+ * the loss node, which is the logits gradient: fp32 [N,K]. The loss node has GIN only, the input
+ * node Z only. */
+typedef enum cf_slot {
+    CF_SLOT_Y,
+    CF_SLOT_Z,
+    CF_SLOT_GY,
+    CF_SLOT_GIN,
+    CF_SLOT_GRES,
+    CF_N_SLOTS
+} cf_slot;
 
 typedef enum cf_mode { CF_MODE_TRAIN, CF_MODE_INFER } cf_mode;
 
 typedef struct cf_buffer {
-    size_t bytes;        /* 0: this node has no such buffer */
-    size_t offset;       /* in the arena, 64-byte aligned */
-    int first, last;     /* steps of its life: forward of node i is step i, backward 2*n_nodes-1-i */
-    int alias_node;      /* shares the memory of this node's alias_slot (in-place); -1: own memory */
+    size_t bytes;    /* 0: this node has no such buffer */
+    size_t offset;   /* in the arena, 64-byte aligned */
+    int first, last; /* steps of its life: forward of node i is step i, backward 2*n_nodes-1-i */
+    int alias_node;  /* shares the memory of this node's alias_slot (in-place); -1: own memory */
     cf_slot alias_slot;
 } cf_buffer;
 
@@ -151,19 +162,20 @@ typedef struct cf_memory_plan {
 } cf_memory_plan;
 
 /* Places all activations and gradients of one micro-batch in one arena, so that buffers whose lives
- * do not overlap share memory. Rules, in training: Y lives until the node's own backward; Z as long as
- * anybody reads it: until the node's own backward where it has an activation (its sign is the mask),
- * the backward of a convolution, dense layer or max-pool that has it as input, else the last reader's
- * forward. GY of a node without residual is in place of the first contribution to its output gradient
- * (that of uses[0]); GRES likewise, and GY is then its own. The residual's and the input's
- * contributions are separate buffers: a node with two consumers sums them when it reads them. A
- * contribution lives from its writer's backward to its reader's. In inference: Z until its last
- * reader, Y in place of Z, no gradients. */
-CF_CHECKED cf_err cf_graph_plan(const cf_graph *g, cf_mode mode, cf_dtype dtype, cf_memory_plan *plan);
+ * do not overlap share memory. Rules, in training: Y lives until the node's own backward; Z as long
+ * as anybody reads it: until the node's own backward where it has an activation (its sign is the
+ * mask), the backward of a convolution, dense layer or max-pool that has it as input, else the last
+ * reader's forward. GY of a node without residual is in place of the first contribution to its
+ * output gradient (that of uses[0]); GRES likewise, and GY is then its own. The residual's and the
+ * input's contributions are separate buffers: a node with two consumers sums them when it reads
+ * them. A contribution lives from its writer's backward to its reader's. In inference: Z until its
+ * last reader, Y in place of Z, no gradients. */
+CF_CHECKED cf_err cf_graph_plan(const cf_graph *g, cf_mode mode, cf_dtype dtype,
+                                cf_memory_plan *plan);
 void cf_memory_plan_fini(cf_memory_plan *plan);
 
-/* Appends a line a node: name, operation, shapes, parameters, and with a plan its buffers. Same text
- * on every backend and machine. */
+/* Appends a line a node: name, operation, shapes, parameters, and with a plan its buffers. Same
+ * text on every backend and machine. */
 void cf_graph_dump(const cf_graph *g, const cf_memory_plan *plan /* NULL: none */, cf_buf *out);
 
 #endif

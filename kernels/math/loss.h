@@ -1,6 +1,6 @@
 /* Softmax cross-entropy with merged output nodes and label smoothing, for host and device.
- * loss = -sum_c t_c ln P_c with P_c the sum of the softmax over the nodes of class c, t_c the smoothed
- * target; d loss / d z_o = p_o (1 - t_c(o) / P_c(o)). Read first: cf_loss_row. */
+ * loss = -sum_c t_c ln P_c with P_c the sum of the softmax over the nodes of class c, t_c the
+ * smoothed target; d loss / d z_o = p_o (1 - t_c(o) / P_c(o)). Read first: cf_loss_row. */
 #ifndef CF_KERNELS_MATH_LOSS_H
 #define CF_KERNELS_MATH_LOSS_H
 
@@ -8,11 +8,13 @@
 
 #include "kernels/math/philox.h"
 
-/* logits, grad: [n_outputs] fp32; class_of: [n_outputs]; scratch: [n_classes] fp32. Returns the row's loss; *correct is 1 when the class of highest
- * probability (the first on a tie) is the label. grad is scaled by
- * `scale` (1 / N). ln P is computed as logsumexp(class) - logsumexp(all): finite for any finite logits. */
-CF_HD float cf_loss_row(const float *logits, int n_outputs, const int *class_of, int n_classes, int label,
-                        float smoothing, float scale, float *scratch, float *grad, int *correct)
+/* logits, grad: [n_outputs] fp32; class_of: [n_outputs]; scratch: [n_classes] fp32. Returns the
+ * row's loss; *correct is 1 when the class of highest probability (the first on a tie) is the
+ * label. grad is scaled by `scale` (1 / N). ln P is computed as logsumexp(class) - logsumexp(all):
+ * finite for any finite logits. */
+CF_HD float cf_loss_row(const float *logits, int n_outputs, const int *class_of, int n_classes,
+                        int label, float smoothing, float scale, float *scratch, float *grad,
+                        int *correct)
 {
     float peak = logits[0];
     for (int o = 1; o < n_outputs; o++) peak = logits[o] > peak ? logits[o] : peak;

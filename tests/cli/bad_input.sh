@@ -114,7 +114,7 @@ expect 3 "empty|predictions" report empty
 cp run/fold-0/predictions.csv p.csv
 expect 2 "nosuchscheme" score p.csv --scheme nosuchscheme
 expect 3 "nothere.csv" score nothere.csv --scheme bm7
-sed 's/,BLA,/,XXX,/' p.csv >label.csv
+sed 's/,BLA,/,QQQ,/' p.csv >label.csv
 expect 3 "label.csv:[0-9]+:[0-9]+" score label.csv --scheme bm7
 cut -d, -f1-5 p.csv >columns.csv
 expect 3 "columns.csv:1" score columns.csv --scheme bm7

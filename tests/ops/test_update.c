@@ -33,8 +33,9 @@ static float centred(cf_rng *rng)
 
 static void numbers_init(numbers *x)
 {
-    *x = (numbers){.w = must(N, 4), .m = must(N, 4), .v = must(N, 4), .ema = must(N, 4)};
-    x->dw = must(N, 8), x->dm = must(N, 8), x->dv = must(N, 8), x->dema = must(N, 8);
+    *x = (numbers){.w = must(N, 4), .m = must(N, 4), .v = must(N, 4)};
+    x->ema = must(N + N_STATE, 4), x->dema = must(N + N_STATE, 8); /* weights, then moments */
+    x->dw = must(N, 8), x->dm = must(N, 8), x->dv = must(N, 8);
     x->state = must(N_STATE, 4), x->dstate = must(N_STATE, 8);
     x->sums = must(N + N_STATE + 2, 8), x->fast = must(N + N_STATE + 2, 4);
     x->decay = must(N, 1), x->state_momentum = must(N_STATE, 4);
@@ -45,8 +46,8 @@ static void numbers_init(numbers *x)
         x->decay[i] = (uint8_t)(i % 3 == 0);
     }
     for (int i = 0; i < N_STATE; i++) {
-        x->state[i] = centred(&x->rng);
-        x->dstate[i] = (double)x->state[i];
+        x->state[i] = x->ema[N + i] = centred(&x->rng);
+        x->dstate[i] = x->dema[N + i] = (double)x->state[i];
         x->state_momentum[i] = i % 2 ? 0.9f : 0.99f;
     }
 }
@@ -118,6 +119,8 @@ static void expected_step(numbers *x, const cf_update *u)
     for (int i = 0; i < N_STATE; i++) {
         double keep = (double)x->state_momentum[i];
         x->dstate[i] = keep * x->dstate[i] + (1.0 - keep) * (double)x->fast[N + i] / u->n_micro;
+        double d = (double)u->ema_decay;
+        x->dema[N + i] = d * x->dema[N + i] + (1.0 - d) * x->dstate[i];
     }
 }
 
@@ -152,7 +155,7 @@ static void run(cf_update change)
         OK(ops->update(b, &u));
     }
     compare("weights", x.w, x.dw, N);
-    compare("ema", x.ema, x.dema, N);
+    compare("ema", x.ema, x.dema, N + N_STATE);
     compare("state", x.state, x.dstate, N_STATE);
     numbers_fini(&x);
     ops->close(b);
