@@ -54,10 +54,14 @@ wait_for_checkpoint() {
   return 1
 }
 
+# Long enough that ranks notice a lost launcher before they are through.
+long=(--set train.epochs=40)
+
 # kill_once RUN WHO: starts a job, kills a worker or the launcher after its first checkpoint.
 kill_once() {
   local run="$1" who="$2" launcher victim
-  "$program" train "$config" --run "$run" --workers 2 --set data.cells=cells.cells >/dev/null 2>&1 &
+  "$program" train "$config" --run "$run" --workers 2 --set data.cells=cells.cells "${long[@]}" \
+    >/dev/null 2>&1 &
   launcher=$!
   wait_for_checkpoint "$run" "$launcher" || fail "$run ended before it could be killed"
   victim="$launcher"
@@ -110,10 +114,10 @@ again)
   ;;
 kill-worker | kill-launcher)
   make_cells
-  train whole 2
+  train whole 2 "${long[@]}"
   for try in 1 2; do
     kill_once "cut$try" "${name#kill-}"
-    train "cut$try" 3
+    train "cut$try" 3 "${long[@]}"
     grep -q "goes on at step" "cut$try.log" || fail "cut$try did not resume"
     same whole "cut$try"
   done
