@@ -11,11 +11,11 @@ static cf_norm_pass gradient_pass(const cf_program *p, int node, int64_t image)
 {
     cf_norm_pass pass = cf_cpu_norm_pass(p, node, image);
     pass.n_contributions = cf_cpu_contributions(p, node, image, pass.contributions);
-    pass.gy = cf_cpu_slot_at(p, node, CF_SLOT_GY, image);
+    pass.gy = cf_cpu_gradient_at(p, node, image);
     void *gres = cf_cpu_slot_at(p, node, CF_SLOT_GRES, image);
     bool residual = p->graph->nodes[node].residual >= 0;
     if (residual || pass.n_contributions > 1 || !p->nodes[node].normalised)
-        pass.masked = gres != NULL ? gres : pass.gy;
+        pass.masked = gres != NULL ? gres : cf_cpu_slot_at(p, node, CF_SLOT_GY, image);
     return pass;
 }
 
@@ -67,7 +67,13 @@ static cf_err conv_backward_chunk(cf_program *p, int node, int64_t chunk)
         cf_norm_pass pass = gradient_pass(p, node, image);
         cf_norm_backward(&pass);
     }
+    int in = p->graph->nodes[node].in;
+    if (own->conv.tiled && p->nodes[in].passing) cf_cpu_write_output(p, in, first, end);
     start = cf_cpu_lap(p, CF_PHASE_NORM, start);
+    if (own->conv.tiled) {
+        cf_conv_backward_tiles(&own->conv, chunk);
+        start = cf_cpu_lap(p, CF_PHASE_WEIGHTS, start);
+    }
     if (own->conv.data == NULL) return CF_OK;
     CF_TRY(cf_conv_backward_data(&own->conv, chunk));
     (void)cf_cpu_lap(p, CF_PHASE_DATA, start);

@@ -13,7 +13,7 @@
 
 enum { HUGE_PAGE = 2 << 20 };
 
-static cf_err remember(cf_program *p, void *block, size_t bytes)
+static cf_err remember(cf_program *p, cf_cpu_block block, size_t bytes)
 {
     if (p->n_blocks == p->reserved_blocks) {
         int wanted = p->reserved_blocks ? 2 * p->reserved_blocks : 64;
@@ -25,32 +25,46 @@ static cf_err remember(cf_program *p, void *block, size_t bytes)
     return CF_OK;
 }
 
-/* Large blocks start at a huge page and ask for them: fewer misses of the address translation. */
-static cf_err allocate(size_t bytes, void **out)
+/* Large blocks come from the system, page by page when they are touched (of what is planned but
+ * never written there is then none), and ask for huge pages: fewer misses of the address
+ * translation. */
+static cf_err allocate(size_t bytes, cf_cpu_block *block)
 {
-    if (bytes < HUGE_PAGE) return cf_new_aligned(out, bytes, 1);
+    *block = (cf_cpu_block){0};
+    if (bytes < HUGE_PAGE) return cf_new_aligned(&block->memory, bytes, 1);
     size_t rounded = (bytes + HUGE_PAGE - 1) / HUGE_PAGE * HUGE_PAGE;
-    *out = rounded < bytes ? NULL : aligned_alloc(HUGE_PAGE, rounded);
-    if (*out == NULL)
+    void *p = MAP_FAILED;
+    if (rounded >= bytes)
+        p = mmap(NULL, rounded, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    if (p == MAP_FAILED)
         return cf_fail(CF_E_UNEXPECTED, "out of memory: %zu bytes for activations", bytes);
-    (void)madvise(*out, rounded, MADV_HUGEPAGE); /* advice: without it all is as before */
-    memset(*out, 0, rounded);
+    (void)madvise(p, rounded, MADV_HUGEPAGE); /* advice: without it all is as before */
+    *block = (cf_cpu_block){p, rounded};
     return CF_OK;
+}
+
+static void release_block(cf_cpu_block block)
+{
+    if (block.mapped > 0) {
+        (void)munmap(block.memory, block.mapped);
+    } else {
+        free(block.memory);
+    }
 }
 
 cf_err cf_cpu_keep(cf_program *p, size_t n, size_t item_bytes, void *out)
 {
     size_t bytes = 0;
-    void *block = NULL;
+    cf_cpu_block block;
     if (!cf_size_mul(n, item_bytes, &bytes))
         return cf_fail(CF_E_UNEXPECTED, "block of %zu x %zu bytes", n, item_bytes);
     CF_TRY(allocate(bytes, &block));
     cf_err err = remember(p, block, bytes);
     if (err != CF_OK) {
-        free(block);
+        release_block(block);
         return err;
     }
-    memcpy(out, &block, sizeof block);
+    memcpy(out, &block.memory, sizeof block.memory);
     return CF_OK;
 }
 
@@ -148,6 +162,38 @@ static cf_err keep_channels(cf_program *p, const cf_node *n, cf_cpu_node *own)
     return CF_OK;
 }
 
+/* Read by one node only, which needs it chunk by chunk only. */
+static bool is_passing(const cf_program *p, int i)
+{
+    const cf_node *n = &p->graph->nodes[i];
+    if (p->options.mode != CF_MODE_TRAIN || !p->nodes[i].normalised) return false;
+    if (n->n_uses != 1 || n->residual >= 0) return false;
+    const cf_node *reader = &p->graph->nodes[n->uses[0]];
+    if (reader->in != i) return false;
+    if (reader->op == CF_OP_MAXPOOL) return true;
+    bool strided = reader->conv.kernel == 1 && reader->conv.stride > 1;
+    return reader->op == CF_OP_CONV && !strided && cf_conv_is_tiled(reader, p->options.dtype);
+}
+
+static cf_err prepare_conv(cf_program *p, int i)
+{
+    const cf_node *n = &p->graph->nodes[i];
+    cf_cpu_node *own = &p->nodes[i];
+    bool plain = !own->normalised && n->residual < 0, train = p->options.mode == CF_MODE_TRAIN;
+    bool tiled = train && cf_conv_is_tiled(n, p->options.dtype);
+    cf_conv_setup setup = {.node = n,
+                           .dtype = p->options.dtype,
+                           .mode = p->options.mode,
+                           .chunk = own->chunk,
+                           .n_threads = p->backend->n_threads,
+                           .bias = !own->normalised && n->bias >= 0,
+                           .activate = plain && n->conv.act != CF_ACT_NONE,
+                           .want_gin = cf_cpu_slot(p, i, CF_SLOT_GIN) != NULL,
+                           .in_chunk = p->nodes[n->in].passing,
+                           .gy_chunk = tiled && own->normalised};
+    return cf_conv_init(p->backend->dnnl, &setup, &own->conv);
+}
+
 static cf_err prepare_node(cf_program *p, int i)
 {
     const cf_node *n = &p->graph->nodes[i];
@@ -155,7 +201,7 @@ static cf_err prepare_node(cf_program *p, int i)
     bool train = p->options.mode == CF_MODE_TRAIN;
     own->chunk = chunk_of(p, n);
     own->n_chunks = n->out_shape.n / own->chunk;
-    own->normalised = n->op == CF_OP_CONV && n->conv.norm == CF_NORM_BATCH;
+    own->passing = is_passing(p, i);
     if (n->op == CF_OP_MAXPOOL && train)
         CF_TRY(cf_cpu_keep(p, (size_t)cf_shape_elements(n->out_shape), 1, &own->winner));
     if (n->op != CF_OP_CONV && n->op != CF_OP_DENSE) return CF_OK;
@@ -165,21 +211,13 @@ static cf_err prepare_node(cf_program *p, int i)
         CF_TRY(cf_cpu_keep(p, count, sizeof(float), &own->dense));
         return train ? cf_cpu_keep(p, count, sizeof(float), &own->ddense) : CF_OK;
     }
-    bool plain = !own->normalised && n->residual < 0;
-    cf_conv_setup setup = {.node = n,
-                           .dtype = p->options.dtype,
-                           .mode = p->options.mode,
-                           .chunk = own->chunk,
-                           .n_threads = p->backend->n_threads,
-                           .bias = !own->normalised && n->bias >= 0,
-                           .activate = plain && n->conv.act != CF_ACT_NONE,
-                           .want_gin = cf_cpu_slot(p, i, CF_SLOT_GIN) != NULL};
-    return cf_conv_init(p->backend->dnnl, &setup, &own->conv);
+    return prepare_conv(p, i);
 }
 
 /* Memory that nodes share, each as large as the one that needs most. */
 typedef struct shared_memory {
-    size_t filter, gradient, expanded, gathered, scratch, scratch_all;
+    size_t filter, gradient, expanded, gathered, scratch_all;
+    size_t scratch, tiles, in, gy; /* each thread's */
 } shared_memory;
 
 static void grow(size_t *size, size_t wanted)
@@ -187,7 +225,7 @@ static void grow(size_t *size, size_t wanted)
     if (wanted > *size) *size = wanted;
 }
 
-static cf_err keep_shared(cf_program *p, cf_conv_memory *m)
+static shared_memory shared_needs(const cf_program *p)
 {
     shared_memory need = {0};
     for (int i = 0; i < p->graph->n_nodes; i++) {
@@ -196,25 +234,47 @@ static cf_err keep_shared(cf_program *p, cf_conv_memory *m)
         grow(&need.gradient, s->gradient);
         grow(&need.expanded, s->expanded);
         grow(&need.gathered, s->gathered);
-        grow(&need.scratch, s->scratch);
         grow(&need.scratch_all, s->scratch_all);
+        grow(&need.scratch, s->scratch);
+        grow(&need.tiles, s->tiles);
+        grow(&need.in, s->in);
+        grow(&need.gy, s->gy);
+        if (!p->nodes[i].passing) continue; /* a pool may be the reader */
+        const cf_node *n = &p->graph->nodes[i];
+        int64_t chunk = p->nodes[n->uses[0]].chunk, image = n->out_shape.h * n->out_shape.w;
+        grow(&need.in, (size_t)(chunk * image * n->out_shape.c) * cf_dtype_bytes(p->options.dtype));
     }
+    return need;
+}
+
+/* One block for each thread. */
+static cf_err keep_each(cf_program *p, size_t bytes, void ***out)
+{
+    CF_TRY(cf_cpu_keep(p, (size_t)p->backend->n_threads, sizeof **out, out));
+    for (int t = 0; t < p->backend->n_threads; t++) CF_TRY(cf_cpu_keep(p, bytes, 1, &(*out)[t]));
+    return CF_OK;
+}
+
+static cf_err keep_shared(cf_program *p)
+{
+    shared_memory need = shared_needs(p);
+    cf_conv_memory *m = &p->shared;
     CF_TRY(cf_cpu_keep(p, need.filter, 1, &m->filter));
     CF_TRY(cf_cpu_keep(p, need.gradient, 1, &m->gradient));
     CF_TRY(cf_cpu_keep(p, need.expanded, 1, &m->expanded));
     CF_TRY(cf_cpu_keep(p, need.gathered, 1, &m->gathered));
     CF_TRY(cf_cpu_keep(p, need.scratch_all, 1, &m->scratch_all));
-    CF_TRY(cf_cpu_keep(p, (size_t)p->backend->n_threads, sizeof *m->scratch, &m->scratch));
-    for (int t = 0; t < p->backend->n_threads; t++)
-        CF_TRY(cf_cpu_keep(p, need.scratch, 1, &m->scratch[t]));
-    return CF_OK;
+    CF_TRY(keep_each(p, need.scratch, &m->scratch));
+    CF_TRY(keep_each(p, need.tiles, &m->tiles));
+    CF_TRY(keep_each(p, need.in, &m->in_chunk));
+    return keep_each(p, need.gy, &m->gy_chunk);
 }
 
-static cf_err bind_node(cf_program *p, int i, const cf_conv_memory *shared)
+static cf_err bind_node(cf_program *p, int i)
 {
     const cf_node *n = &p->graph->nodes[i];
     cf_cpu_node *own = &p->nodes[i];
-    cf_conv_memory m = *shared;
+    cf_conv_memory m = p->shared;
     for (int k = 0; k < 2; k++)
         if (own->conv.sizes.packed[k] > 0)
             CF_TRY(cf_cpu_keep(p, own->conv.sizes.packed[k], 1, &m.packed[k]));
@@ -234,11 +294,13 @@ static cf_err build(cf_program *p)
     const cf_graph *g = p->graph;
     CF_TRY(cf_cpu_keep(p, p->plan->arena_bytes, 1, &p->arena));
     CF_TRY(cf_cpu_keep(p, (size_t)g->n_classes, sizeof(float), &p->loss_scratch));
-    for (int i = 0; i < g->n_nodes; i++) CF_TRY(prepare_node(p, i));
-    cf_conv_memory shared = {0};
-    CF_TRY(keep_shared(p, &shared));
     for (int i = 0; i < g->n_nodes; i++)
-        if (g->nodes[i].op == CF_OP_CONV) CF_TRY(bind_node(p, i, &shared));
+        p->nodes[i].normalised =
+            g->nodes[i].op == CF_OP_CONV && g->nodes[i].conv.norm == CF_NORM_BATCH;
+    for (int i = 0; i < g->n_nodes; i++) CF_TRY(prepare_node(p, i));
+    CF_TRY(keep_shared(p));
+    for (int i = 0; i < g->n_nodes; i++)
+        if (g->nodes[i].op == CF_OP_CONV) CF_TRY(bind_node(p, i));
     return cf_cpu_order(p);
 }
 
@@ -263,7 +325,7 @@ void cf_cpu_release(cf_program *p)
 {
     if (p == NULL) return;
     for (int i = 0; p->nodes != NULL && i < p->graph->n_nodes; i++) cf_conv_fini(&p->nodes[i].conv);
-    for (int i = 0; i < p->n_blocks; i++) free(p->blocks[i]);
+    for (int i = 0; i < p->n_blocks; i++) release_block(p->blocks[i]);
     free(p->blocks);
     free(p);
 }

@@ -63,6 +63,20 @@ static cf_err create_data(cf_dnnl *d, const cf_conv_setup *s, cf_dnnl_conv spec,
     return cf_dnnl_conv_create(d, &spec, CF_DNNL_FORWARD, out);
 }
 
+/* Filters up to this many elements: each thread has a sum of its own that stays near. Grouped ones
+ * always, since oneDNN 2.6 is slowest for them. */
+bool cf_conv_is_tiled(const cf_node *node, cf_dtype dtype)
+{
+    enum { MOST = 1 << 18, MOST_GROUPED = 1 << 19 };
+    if (dtype != CF_BF16 || !cf_tiles_available()) return false;
+    const cf_conv *c = &node->conv;
+    cf_slab slab = cf_tiles_slab(node);
+    int64_t wide = slab.c_group * slab.merged, tall = slab.k_group * slab.merged;
+    int64_t elements = node->out_shape.c * c->kernel * c->kernel * wide;
+    if (wide % 16 != 0 || tall % 16 != 0) return false;
+    return elements <= (c->groups > 1 ? MOST_GROUPED : MOST);
+}
+
 static size_t larger(size_t a, size_t b)
 {
     return a > b ? a : b;
@@ -122,25 +136,48 @@ static cf_err init_outer_product(cf_dnnl *d, cf_conv_run *run)
     return CF_OK;
 }
 
+static cf_err init_tiles(cf_conv_run *run)
+{
+    const cf_conv_setup *s = &run->setup;
+    CF_TRY(cf_tiles_plan(s->node, &run->tiles));
+    run->sizes.tiles = cf_tiles_scratch(&run->tiles);
+    run->sizes.expanded = (size_t)cf_tiles_elements(&run->tiles) * sizeof(float);
+    run->sizes.gradient = run->sizes.expanded * (size_t)s->n_threads;
+    return CF_OK;
+}
+
+static cf_err init_conv_weights(cf_dnnl *d, cf_conv_run *run)
+{
+    cf_dnnl_conv spec = spec_of(&run->setup, &run->slab, run->setup.node->in_shape.n);
+    CF_TRY(cf_dnnl_conv_create(d, &spec, CF_DNNL_BACKWARD_WEIGHTS, &run->weights));
+    CF_TRY(cf_dnnl_unpack_create(d, run->weights, &run->unpack));
+    run->sizes.gradient = cf_dnnl_bytes(run->weights, CF_DNNL_WEIGHTS);
+    run->sizes.expanded = cf_dnnl_bytes(run->unpack, CF_DNNL_DST);
+    run->sizes.scratch_all =
+        larger(run->sizes.scratch_all, cf_dnnl_bytes(run->unpack, CF_DNNL_SCRATCH));
+    /* A merged filter's own blocks are taken out into where the raw gradient was. */
+    size_t filter = (size_t)cf_slab_elements(&run->slab) * sizeof(float);
+    run->sizes.gradient = larger(run->sizes.gradient, filter);
+    return CF_OK;
+}
+
 static cf_err init_weights(cf_dnnl *d, cf_conv_run *run)
 {
+    if (run->tiled) return init_tiles(run);
     if (is_pointwise(run->setup.node)) {
         CF_TRY(init_outer_product(d, run));
     } else {
-        cf_dnnl_conv spec = spec_of(&run->setup, &run->slab, run->setup.node->in_shape.n);
-        CF_TRY(cf_dnnl_conv_create(d, &spec, CF_DNNL_BACKWARD_WEIGHTS, &run->weights));
-        CF_TRY(cf_dnnl_unpack_create(d, run->weights, &run->unpack));
-        run->sizes.gradient = cf_dnnl_bytes(run->weights, CF_DNNL_WEIGHTS);
-        run->sizes.expanded = cf_dnnl_bytes(run->unpack, CF_DNNL_DST);
-        run->sizes.scratch_all =
-            larger(run->sizes.scratch_all, cf_dnnl_bytes(run->unpack, CF_DNNL_SCRATCH));
-        /* A merged filter's own blocks are taken out into where the raw gradient was. */
-        size_t filter = (size_t)cf_slab_elements(&run->slab) * sizeof(float);
-        run->sizes.gradient = larger(run->sizes.gradient, filter);
+        CF_TRY(init_conv_weights(d, run));
     }
     run->sizes.scratch_all =
         larger(run->sizes.scratch_all, cf_dnnl_bytes(run->weights, CF_DNNL_SCRATCH));
     return CF_OK;
+}
+
+/* Bytes of one chunk of an activation. */
+static size_t chunk_bytes(const cf_conv_run *run, cf_shape shape)
+{
+    return (size_t)(cf_shape_elements(shape) / run->n_chunks) * cf_dtype_bytes(run->setup.dtype);
 }
 
 cf_err cf_conv_init(cf_dnnl *d, const cf_conv_setup *setup, cf_conv_run *run)
@@ -150,6 +187,9 @@ cf_err cf_conv_init(cf_dnnl *d, const cf_conv_setup *setup, cf_conv_run *run)
     run->n_chunks = node->in_shape.n / setup->chunk;
     run->slab = cf_slab_plan(node->in_shape.c, node->out_shape.c, node->conv.groups,
                              node->conv.kernel, setup->dtype == CF_F32 ? SLAB_F32 : SLAB_BF16);
+    run->tiled = setup->mode == CF_MODE_TRAIN && cf_conv_is_tiled(node, setup->dtype);
+    if (setup->in_chunk) run->sizes.in = chunk_bytes(run, node->in_shape);
+    if (setup->gy_chunk) run->sizes.gy = chunk_bytes(run, node->out_shape);
     if (is_gathered(node))
         run->sizes.gathered =
             (size_t)(node->out_shape.n * node->out_shape.h * node->out_shape.w * node->in_shape.c) *
@@ -163,28 +203,44 @@ cf_err cf_conv_init(cf_dnnl *d, const cf_conv_setup *setup, cf_conv_run *run)
 /* ---- binding ----------------------------------------------------------------------------------
  */
 
+/* Where a chunk's thread finds its part of an activation: in the whole, or in its own memory. */
+static void *part_of(const cf_conv_run *run, int64_t chunk, void *whole, cf_shape shape, void **own)
+{
+    if (own != NULL) return own[cf_chunk_thread(chunk, run->n_chunks, run->setup.n_threads)];
+    return (char *)whole + chunk_bytes(run, shape) * (size_t)chunk;
+}
+
+static void *chunk_in(const cf_conv_run *run, int64_t chunk)
+{
+    void **own = run->setup.in_chunk ? run->memory.in_chunk : NULL;
+    return part_of(run, chunk, run->memory.in, run->setup.node->in_shape, own);
+}
+
+static void *chunk_gy(const cf_conv_run *run, int64_t chunk)
+{
+    void **own = run->setup.gy_chunk ? run->memory.gy_chunk : NULL;
+    return part_of(run, chunk, run->memory.gy, run->setup.node->out_shape, own);
+}
+
 static cf_err bind_chunk(cf_dnnl *d, cf_conv_run *run, int64_t chunk)
 {
     const cf_node *node = run->setup.node;
     const cf_conv_memory *m = &run->memory;
-    size_t item = cf_dtype_bytes(run->setup.dtype);
-    size_t part = (size_t)run->n_chunks;
-    size_t in = (size_t)cf_shape_elements(node->in_shape) / part * item * (size_t)chunk;
+    char *dense = (char *)m->gathered + run->sizes.gathered / (size_t)run->n_chunks * (size_t)chunk;
     bool gathered = run->sizes.gathered > 0;
-    if (gathered) in = run->sizes.gathered / part * (size_t)chunk;
-    size_t out = (size_t)cf_shape_elements(node->out_shape) / part * item * (size_t)chunk;
     void *scratch = m->scratch[cf_chunk_thread(chunk, run->n_chunks, run->setup.n_threads)];
-    void *args[CF_DNNL_N_ARGS] = {[CF_DNNL_SRC] = (char *)(gathered ? m->gathered : m->in) + in,
+    void *args[CF_DNNL_N_ARGS] = {[CF_DNNL_SRC] = gathered ? dense : chunk_in(run, chunk),
                                   [CF_DNNL_WEIGHTS] = m->packed[0],
                                   [CF_DNNL_BIAS] = m->bias,
-                                  [CF_DNNL_DST] = (char *)m->out + out,
+                                  [CF_DNNL_DST] =
+                                      part_of(run, chunk, m->out, node->out_shape, NULL),
                                   [CF_DNNL_SCRATCH] = scratch};
     CF_TRY(cf_dnnl_bind(d, run->forward, args, &run->forward_calls[chunk]));
     if (run->data == NULL) return CF_OK;
-    char *gin = (char *)(gathered ? m->gathered : m->gin) + in, *gy = (char *)m->gy + out;
+    void *gin = gathered ? dense : part_of(run, chunk, m->gin, node->in_shape, NULL);
     bool forward = is_pointwise(node); /* with the transposed filter */
-    args[CF_DNNL_SRC] = forward ? gy : gin;
-    args[CF_DNNL_DST] = forward ? gin : gy;
+    args[CF_DNNL_SRC] = forward ? chunk_gy(run, chunk) : gin;
+    args[CF_DNNL_DST] = forward ? gin : chunk_gy(run, chunk);
     args[CF_DNNL_WEIGHTS] = m->packed[1];
     return cf_dnnl_bind(d, run->data, args, &run->data_calls[chunk]);
 }
@@ -245,6 +301,7 @@ void cf_conv_fini(cf_conv_run *run)
 {
     destroy_calls(run->forward_calls, run->n_chunks);
     destroy_calls(run->data_calls, run->n_chunks);
+    cf_tiles_fini(&run->tiles);
     cf_dnnl_call_destroy(run->weights_call);
     cf_dnnl_call_destroy(run->unpack_call);
     for (int i = 0; i < 2; i++) {
@@ -328,8 +385,29 @@ cf_err cf_conv_backward_data(cf_conv_run *run, int64_t chunk)
     return CF_OK;
 }
 
+void cf_conv_backward_tiles(cf_conv_run *run, int64_t chunk)
+{
+    int n_threads = run->setup.n_threads;
+    int thread = cf_chunk_thread(chunk, run->n_chunks, n_threads);
+    bool fresh = chunk == 0 || cf_chunk_thread(chunk - 1, run->n_chunks, n_threads) != thread;
+    float *sum = (float *)run->memory.gradient + cf_tiles_elements(&run->tiles) * thread;
+    cf_tiles_add(&run->tiles, chunk_in(run, chunk), chunk_gy(run, chunk), run->setup.chunk, fresh,
+                 sum, run->memory.tiles[thread]);
+}
+
+static const float *finish_tiles(cf_conv_run *run)
+{
+    int64_t n = run->setup.n_threads;
+    if (n > run->n_chunks) n = run->n_chunks; /* a single chunk is the first thread's */
+    return cf_tiles_finish(&run->tiles, run->memory.gradient, n, run->memory.expanded);
+}
+
 cf_err cf_conv_backward_weights(cf_conv_run *run, const float **filter_gradient)
 {
+    if (run->tiled) {
+        *filter_gradient = finish_tiles(run);
+        return CF_OK;
+    }
     if (run->sizes.gathered > 0) {
 #pragma omp parallel for schedule(static)
         for (int64_t i = 0; i < run->setup.node->in_shape.n; i++) gather(run, i, i + 1);

@@ -204,9 +204,25 @@ static void widen(const void *from, cf_dtype dtype, int64_t n, float *to)
     }
 }
 
+/* An output that is not kept is made again, image by image. */
+static void peek_passing(cf_program *p, int node, float *host)
+{
+    const cf_shape *s = &p->graph->nodes[node].out_shape;
+    int64_t elements = s->h * s->w * s->c;
+    for (int64_t image = 0; image < s->n; image++) {
+        cf_cpu_write_output(p, node, image, image + 1);
+        widen(cf_cpu_output_at(p, node, image), p->options.dtype, elements,
+              host + image * elements);
+    }
+}
+
 static cf_err peek_output(cf_program *p, int node, float *host)
 {
     const cf_node *n = &p->graph->nodes[node];
+    if (p->nodes[node].passing) {
+        peek_passing(p, node, host);
+        return CF_OK;
+    }
     const cf_buffer *z = &p->plan->buffers[node][CF_SLOT_Z];
     if (z->bytes == 0 || p->nodes[node].folded || !is_intact(p, z, z->first + 1))
         return cf_fail(CF_E_USAGE, "node %s: output is not kept after a run", n->name);

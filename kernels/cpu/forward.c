@@ -25,7 +25,7 @@ static void load_images(cf_program *p, int64_t first, int64_t end)
     }
 }
 
-static void write_output(cf_program *p, int node, int64_t first, int64_t end)
+void cf_cpu_write_output(cf_program *p, int node, int64_t first, int64_t end)
 {
     if (p->graph->nodes[node].op == CF_OP_INPUT) {
         load_images(p, first, end);
@@ -40,7 +40,7 @@ static void write_output(cf_program *p, int node, int64_t first, int64_t end)
 static void write_list(cf_program *p, const cf_node_list *list, int64_t first, int64_t end)
 {
     int64_t start = cf_clock_ns();
-    for (int i = 0; i < list->n; i++) write_output(p, list->items[i], first, end);
+    for (int i = 0; i < list->n; i++) cf_cpu_write_output(p, list->items[i], first, end);
     if (list->n > 0) (void)cf_cpu_lap(p, CF_PHASE_NORM, start);
 }
 
@@ -51,7 +51,7 @@ static cf_pool pool_at(const cf_program *p, int node, int64_t first, int64_t n_i
                     .n_images = n_images,
                     .dtype = p->options.dtype,
                     .out = cf_cpu_slot_at(p, node, CF_SLOT_Z, first)};
-    pool.in = cf_cpu_slot_at(p, n->in, CF_SLOT_Z, first);
+    pool.in = cf_cpu_output_at(p, n->in, first);
     if (p->nodes[node].winner != NULL)
         pool.winner =
             p->nodes[node].winner + cf_shape_elements(n->out_shape) / n->out_shape.n * first;

@@ -19,6 +19,35 @@ void *cf_cpu_slot_at(const cf_program *p, int node, cf_slot slot, int64_t image)
     return p->arena + b->offset + per_image * (size_t)image;
 }
 
+/* A chunk of `reader` in its thread's own memory, at an image of `bytes`. */
+static void *at_in_chunk(const cf_program *p, int reader, void *const *own, int64_t image,
+                         size_t bytes)
+{
+    const cf_cpu_node *r = &p->nodes[reader];
+    int64_t chunk = image / r->chunk;
+    char *base = own[cf_chunk_thread(chunk, r->n_chunks, p->backend->n_threads)];
+    return base + (size_t)(image % r->chunk) * bytes;
+}
+
+static size_t image_bytes(const cf_program *p, int node)
+{
+    const cf_shape *s = &p->graph->nodes[node].out_shape;
+    return (size_t)(s->h * s->w * s->c) * cf_dtype_bytes(p->options.dtype);
+}
+
+void *cf_cpu_output_at(const cf_program *p, int node, int64_t image)
+{
+    if (!p->nodes[node].passing) return cf_cpu_slot_at(p, node, CF_SLOT_Z, image);
+    int reader = p->graph->nodes[node].uses[0];
+    return at_in_chunk(p, reader, p->shared.in_chunk, image, image_bytes(p, node));
+}
+
+void *cf_cpu_gradient_at(const cf_program *p, int node, int64_t image)
+{
+    if (!p->nodes[node].conv.setup.gy_chunk) return cf_cpu_slot_at(p, node, CF_SLOT_GY, image);
+    return at_in_chunk(p, node, p->shared.gy_chunk, image, image_bytes(p, node));
+}
+
 int cf_cpu_contributions(const cf_program *p, int node, int64_t image,
                          const void *parts[CF_GRAPH_MAX_USES])
 {
@@ -44,11 +73,12 @@ cf_norm_pass cf_cpu_norm_pass(const cf_program *p, int node, int64_t image)
                          .act = n->conv.act,
                          .slope = n->conv.act == CF_ACT_LEAKY ? n->conv.slope : 0.0f,
                          .channels = own->normalised ? &own->norm : NULL,
-                         .z = cf_cpu_slot_at(p, node, CF_SLOT_Z, image)};
+                         .z = cf_cpu_output_at(p, node, image)};
     pass.y = own->normalised ? cf_cpu_slot_at(p, node, CF_SLOT_Y, image) : pass.z;
     if (n->residual < 0) return pass;
     bool fold = p->nodes[n->residual].folded;
-    pass.residual = cf_cpu_slot_at(p, n->residual, fold ? CF_SLOT_Y : CF_SLOT_Z, image);
+    pass.residual = fold ? cf_cpu_slot_at(p, n->residual, CF_SLOT_Y, image)
+                         : cf_cpu_output_at(p, n->residual, image);
     if (fold) pass.residual_channels = &p->nodes[n->residual].norm;
     return pass;
 }

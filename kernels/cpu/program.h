@@ -39,6 +39,7 @@ typedef struct cf_cpu_node {
     int64_t chunk, n_chunks; /* images of a chunk; chunks of the micro-batch */
     cf_conv_run conv;        /* CONV */
     bool normalised;         /* batch normalisation */
+    bool passing;            /* Z is not kept: its reader makes it again, chunk by chunk */
     bool folded; /* its reader normalises it: this node's Z is never written in training */
     cf_norm_channels norm;
     cf_norm_sums *image_sums;   /* [N] */
@@ -54,18 +55,24 @@ typedef struct cf_cpu_node {
     bool reduced;               /* its gradient is summed in another node's pass */
 } cf_cpu_node;
 
+typedef struct cf_cpu_block {
+    void *memory;
+    size_t mapped; /* bytes to unmap; 0: from the heap */
+} cf_cpu_block;
+
 struct cf_program {
     cf_backend *backend;        /* borrowed */
     const cf_graph *graph;      /* borrowed */
     const cf_memory_plan *plan; /* borrowed */
     cf_compile_options options;
-    cf_cpu_node *nodes; /* [n_nodes] */
-    uint8_t *arena;     /* the plan's */
-    void **blocks;      /* all owned memory, arena and nodes included */
+    cf_cpu_node *nodes;   /* [n_nodes] */
+    uint8_t *arena;       /* the plan's */
+    cf_cpu_block *blocks; /* all owned memory, arena and nodes included */
     int n_blocks, reserved_blocks;
     size_t bytes;
     const cf_batch *batch; /* of the run that is going on */
     float *loss_scratch;   /* [n_classes] */
+    cf_conv_memory shared; /* memory that convolutions share */
     bool ready;            /* weights have been set */
     bool ran;
     int64_t ns[CF_N_PHASES];
@@ -88,6 +95,10 @@ CF_CHECKED cf_err cf_cpu_keep(cf_program *p, size_t n, size_t item_bytes, void *
 void *cf_cpu_slot(const cf_program *p, int node, cf_slot slot);
 /* Slot of a node at an image; NULL where the plan has none. */
 void *cf_cpu_slot_at(const cf_program *p, int node, cf_slot slot, int64_t image);
+/* A node's output at an image, or where the thread that works on that image makes it again. */
+void *cf_cpu_output_at(const cf_program *p, int node, int64_t image);
+/* The same for the gradient of Y. */
+void *cf_cpu_gradient_at(const cf_program *p, int node, int64_t image);
 /* Parts of the gradient of a node's output at an image; returns their number. */
 int cf_cpu_contributions(const cf_program *p, int node, int64_t image,
                          const void *parts[CF_GRAPH_MAX_USES]);
@@ -103,6 +114,8 @@ CF_CHECKED cf_err cf_cpu_add(cf_program *p, void *sums, int param, const float *
 
 /* forward.c, backward.c */
 CF_CHECKED cf_err cf_cpu_forward(cf_program *p, const cf_batch *batch);
+/* Normalisation, residual and activation of a node's images, or the input's images. */
+void cf_cpu_write_output(cf_program *p, int node, int64_t first, int64_t end);
 CF_CHECKED cf_err cf_cpu_backward(cf_program *p, void *sums);
 
 #endif
