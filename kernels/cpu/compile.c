@@ -87,8 +87,9 @@ bool cf_cpu_supports(const cf_backend *b, const cf_node *node, const cf_compile_
         return refuse(why, n_why, "group normalisation is not in the CPU backend");
     if (node->op == CF_OP_MAXPOOL && node->conv.kernel > CF_POOL_MAX_KERNEL)
         return refuse(why, n_why, "max-pool kernel above 15");
-    if (node->op == CF_OP_CONV && node->conv.act == CF_ACT_LEAKY && !(node->conv.slope >= 0.0f))
-        return refuse(why, n_why, "negative slope of the activation");
+    if (node->op == CF_OP_CONV && node->conv.act == CF_ACT_LEAKY &&
+        !(node->conv.slope >= 0.0f && node->conv.slope <= 1.0f))
+        return refuse(why, n_why, "slope of the activation outside of 0 to 1");
     return true;
 }
 

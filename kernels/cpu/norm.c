@@ -5,54 +5,73 @@
 
 #include "kernels/cpu/simd.h"
 
-/* Pixels summed in fp32 before the sum goes into a double; pixels taken together; channels whose
- * sums are kept in the first-level cache. */
+/* Pixels summed in fp32 before the sum goes into a double; pixels taken together, so that what
+ * belongs to a channel is loaded once for all of them; channels whose sums stay in the first-level
+ * cache. */
 enum { FLUSH = 256, TOGETHER = 8, BLOCK = 256 };
 
 static int lanes_at(int64_t c, int64_t channels)
 {
-    return channels - c < CF_LANES ? (int)(channels - c) : CF_LANES;
+    return channels - c < CF_PAIR ? (int)(channels - c) : CF_PAIR;
 }
 
 /* ---- forward ----------------------------------------------------------------------------------
  */
 
-/* Running sums of up to BLOCK channels. */
+/* Running sums of up to BLOCK channels, in the order of pairs. */
 typedef struct block_sums {
     float pivot[BLOCK], s[BLOCK], q[BLOCK];
     double ds[BLOCK], dq[BLOCK];
 } block_sums;
 
-/* Adds `n` pixels from r on, channels c .. c+15, to the sums. Deviations are taken from the first
+/* Adds `n` pixels from r on, channels c .. c+31, to the sums. Deviations are taken from the first
  * pixel, so that a mean far from zero costs no digits. */
 CF_INLINE void add_pixels(const cf_norm_pass *p, block_sums *sums, int64_t r, int n, int64_t c0,
                           int64_t c, int lanes, cf_dtype dtype)
 {
-    cf_vec pivot = cf_vec_load(sums->pivot, c - c0, CF_F32);
-    cf_vec s = cf_vec_load(sums->s, c - c0, CF_F32), q = cf_vec_load(sums->q, c - c0, CF_F32);
+    cf_pair pivot = cf_pair_load(sums->pivot, c - c0, CF_F32, CF_PAIR);
+    cf_pair s = cf_pair_load(sums->s, c - c0, CF_F32, CF_PAIR);
+    cf_pair q = cf_pair_load(sums->q, c - c0, CF_F32, CF_PAIR);
     for (int k = 0; k < n; k++) {
-        cf_vec x = cf_vec_load_part(p->y, (r + k) * p->c + c, dtype, lanes) - pivot;
-        s += x;
-        q = cf_vec_fma(x, x, q);
+        cf_pair x = cf_pair_load(p->y, (r + k) * p->c + c, dtype, lanes);
+        x.a -= pivot.a;
+        x.b -= pivot.b;
+        s.a += x.a;
+        s.b += x.b;
+        q.a = cf_vec_fma(x.a, x.a, q.a);
+        q.b = cf_vec_fma(x.b, x.b, q.b);
     }
-    cf_vec_store(sums->s, c - c0, CF_F32, s);
-    cf_vec_store(sums->q, c - c0, CF_F32, q);
+    cf_pair_store(sums->s, c - c0, CF_F32, CF_PAIR, s);
+    cf_pair_store(sums->q, c - c0, CF_F32, CF_PAIR, q);
 }
 
 CF_INLINE void add_row_block(const cf_norm_pass *p, block_sums *sums, int64_t r, int n, int64_t c0,
                              int64_t c1, cf_dtype dtype)
 {
     int64_t c = c0;
-    for (; c + CF_LANES <= c1; c += CF_LANES) add_pixels(p, sums, r, n, c0, c, CF_LANES, dtype);
+    for (; c + CF_PAIR <= c1; c += CF_PAIR) add_pixels(p, sums, r, n, c0, c, CF_PAIR, dtype);
     if (c < c1) add_pixels(p, sums, r, n, c0, c, lanes_at(c, c1), dtype);
 }
 
-static void flush(block_sums *sums, int64_t n)
+static void flush(block_sums *sums)
 {
-    for (int64_t i = 0; i < n; i++) {
+    for (int i = 0; i < BLOCK; i++) {
         sums->ds[i] += (double)sums->s[i];
         sums->dq[i] += (double)sums->q[i];
         sums->s[i] = sums->q[i] = 0.0f;
+    }
+}
+
+static void finish_block(const cf_norm_pass *p, const block_sums *sums, int64_t c0, int64_t c1,
+                         cf_norm_sums out)
+{
+    double n = (double)p->rows;
+    for (int i = 0; i < BLOCK; i++) {
+        int64_t c = c0 + i / CF_PAIR * CF_PAIR + cf_pair_element(i % CF_PAIR, p->dtype);
+        if (c >= c1) continue;
+        double s = sums->ds[i], q = sums->dq[i];
+        out.first[c] = (double)sums->pivot[i] + s / n;
+        out.second[c] = fmax(0.0, q - s * s / n);
     }
 }
 
@@ -61,21 +80,17 @@ CF_INLINE void statistics_body(const cf_norm_pass *pass, int64_t c0, int64_t c1,
 {
     const cf_norm_pass copy = *pass, *p = &copy; /* no store can change it: it stays in registers */
     block_sums sums = {0};
-    for (int64_t c = c0; c < c1; c += CF_LANES)
-        cf_vec_store(sums.pivot, c - c0, CF_F32, cf_vec_load_part(p->y, c, dtype, lanes_at(c, c1)));
+    for (int64_t c = c0; c < c1; c += CF_PAIR)
+        cf_pair_store(sums.pivot, c - c0, CF_F32, CF_PAIR,
+                      cf_pair_load(p->y, c, dtype, lanes_at(c, c1)));
     for (int64_t r = 0; r < p->rows;) {
         int64_t end = r + FLUSH < p->rows ? r + FLUSH : p->rows;
         for (; r + TOGETHER <= end; r += TOGETHER)
             add_row_block(p, &sums, r, TOGETHER, c0, c1, dtype);
         for (; r < end; r++) add_row_block(p, &sums, r, 1, c0, c1, dtype);
-        flush(&sums, c1 - c0);
+        flush(&sums);
     }
-    double n = (double)p->rows;
-    for (int64_t c = c0; c < c1; c++) {
-        double s = sums.ds[c - c0], q = sums.dq[c - c0];
-        out.first[c] = (double)sums.pivot[c - c0] + s / n;
-        out.second[c] = fmax(0.0, q - s * s / n);
-    }
+    finish_block(pass, &sums, c0, c1, out);
 }
 
 void cf_norm_statistics(const cf_norm_pass *pass, cf_norm_sums out)
@@ -127,47 +142,79 @@ void cf_norm_from_running(const cf_norm_channels *n, int64_t c, float eps, const
 /* What is done with a residual: nothing, added as it is, or normalised and added. */
 typedef enum residual_kind { NO_RESIDUAL, PLAIN_RESIDUAL, NORM_RESIDUAL } residual_kind;
 
-/* Elements i .. i+15 of the activations, channels c .. c+15. */
-CF_INLINE void apply_at(const cf_norm_pass *p, const cf_norm_channels *n,
-                        const cf_norm_channels *rn, int64_t i, int64_t c, int lanes, cf_dtype dtype,
-                        residual_kind kind, bool activate)
+typedef struct apply_options {
+    cf_dtype dtype;
+    residual_kind residual;
+    bool norm, activate;
+} apply_options;
+
+/* What belongs to channels c .. c+31. */
+typedef struct apply_channels {
+    cf_pair scale, shift, rscale, rshift;
+} apply_channels;
+
+CF_INLINE apply_channels load_channels(const cf_norm_pass *p, int64_t c, int lanes, apply_options o)
 {
-    cf_vec x = cf_vec_load_part(p->y, i, dtype, lanes);
-    if (n != NULL)
-        x = cf_vec_fma(x, cf_vec_load_part(n->scale, c, CF_F32, lanes),
-                       cf_vec_load_part(n->shift, c, CF_F32, lanes));
-    if (kind != NO_RESIDUAL) {
-        cf_vec r = cf_vec_load_part(p->residual, i, dtype, lanes);
-        if (kind == NORM_RESIDUAL)
-            r = cf_vec_fma(r, cf_vec_load_part(rn->scale, c, CF_F32, lanes),
-                           cf_vec_load_part(rn->shift, c, CF_F32, lanes));
-        x += r;
+    apply_channels n = {0};
+    if (o.norm) {
+        n.scale = cf_pair_sorted(p->channels->scale, c, o.dtype, lanes);
+        n.shift = cf_pair_sorted(p->channels->shift, c, o.dtype, lanes);
     }
-    if (activate) x = cf_vec_rectify(x, x, p->slope);
-    cf_vec_store_part(p->z, i, dtype, lanes, x);
+    if (o.residual == NORM_RESIDUAL) {
+        n.rscale = cf_pair_sorted(p->residual_channels->scale, c, o.dtype, lanes);
+        n.rshift = cf_pair_sorted(p->residual_channels->shift, c, o.dtype, lanes);
+    }
+    return n;
 }
 
-CF_INLINE void apply_body(const cf_norm_pass *pass, cf_dtype dtype, residual_kind kind,
-                          bool activate)
+CF_INLINE cf_vec apply_vec(cf_vec x, cf_vec r, cf_vec scale, cf_vec shift, cf_vec rscale,
+                           cf_vec rshift, float slope, apply_options o)
+{
+    if (o.norm) x = cf_vec_fma(x, scale, shift);
+    if (o.residual == NORM_RESIDUAL) r = cf_vec_fma(r, rscale, rshift);
+    if (o.residual != NO_RESIDUAL) x += r;
+    return o.activate ? cf_vec_activate(x, slope) : x;
+}
+
+/* `count` pixels from r on, channels c .. c+31. */
+CF_INLINE void apply_pixels(const cf_norm_pass *p, int64_t r, int count, int64_t c, int lanes,
+                            apply_options o)
+{
+    apply_channels n = load_channels(p, c, lanes, o);
+    for (int k = 0; k < count; k++) {
+        int64_t i = (r + k) * p->c + c;
+        cf_pair x = cf_pair_load(p->y, i, o.dtype, lanes), y = {0};
+        if (o.residual != NO_RESIDUAL) y = cf_pair_load(p->residual, i, o.dtype, lanes);
+        x.a = apply_vec(x.a, y.a, n.scale.a, n.shift.a, n.rscale.a, n.rshift.a, p->slope, o);
+        x.b = apply_vec(x.b, y.b, n.scale.b, n.shift.b, n.rscale.b, n.rshift.b, p->slope, o);
+        cf_pair_store(p->z, i, o.dtype, lanes, x);
+    }
+}
+
+CF_INLINE void apply_row_block(const cf_norm_pass *p, int64_t r, int count, apply_options o)
+{
+    int64_t c = 0;
+    for (; c + CF_PAIR <= p->c; c += CF_PAIR) apply_pixels(p, r, count, c, CF_PAIR, o);
+    if (c < p->c) apply_pixels(p, r, count, c, lanes_at(c, p->c), o);
+}
+
+CF_INLINE void apply_body(const cf_norm_pass *pass, apply_options o)
 {
     const cf_norm_pass copy = *pass, *p = &copy;
-    const cf_norm_channels none = {0}, own = p->channels != NULL ? *p->channels : none;
-    const cf_norm_channels other = kind == NORM_RESIDUAL ? *p->residual_channels : none;
-    const cf_norm_channels *n = p->channels != NULL ? &own : NULL;
-    for (int64_t r = 0; r < p->rows; r++) {
-        int64_t c = 0, row = r * p->c;
-        for (; c + CF_LANES <= p->c; c += CF_LANES)
-            apply_at(p, n, &other, row + c, c, CF_LANES, dtype, kind, activate);
-        if (c < p->c) apply_at(p, n, &other, row + c, c, lanes_at(c, p->c), dtype, kind, activate);
-    }
+    int64_t r = 0;
+    for (; r + TOGETHER <= p->rows; r += TOGETHER) apply_row_block(p, r, TOGETHER, o);
+    for (; r < p->rows; r++) apply_row_block(p, r, 1, o);
 }
 
 CF_INLINE void apply_kind(const cf_norm_pass *p, cf_dtype dtype, residual_kind kind)
 {
-    if (p->act != CF_ACT_NONE) {
-        apply_body(p, dtype, kind, true);
+    bool activate = p->act != CF_ACT_NONE;
+    if (p->channels == NULL) { /* rare: a convolution without normalisation, with a residual */
+        apply_body(p, (apply_options){dtype, kind, false, activate});
+    } else if (activate) {
+        apply_body(p, (apply_options){dtype, kind, true, true});
     } else {
-        apply_body(p, dtype, kind, false);
+        apply_body(p, (apply_options){dtype, kind, true, false});
     }
 }
 

@@ -17,7 +17,7 @@
 typedef struct cf_norm_channels {
     float *mean, *rstd;   /* of the micro-batch, or the running ones */
     float *scale, *shift; /* y * scale + shift is what the activation sees */
-    float *a, *b, *d;     /* backward: gy = a g + b (y - mean) + d */
+    float *a, *b, *d;     /* backward: gy = a g + b y + d */
 } cf_norm_channels;
 
 /* A pass over `rows` pixels of [rows, c]. Pointers to the first pixel; activations in `dtype`. */

@@ -9,7 +9,7 @@ enum { FLUSH = 256, TOGETHER = 4, BLOCK = 256 };
 
 static int lanes_at(int64_t c, int64_t channels)
 {
-    return channels - c < CF_LANES ? (int)(channels - c) : CF_LANES;
+    return channels - c < CF_PAIR ? (int)(channels - c) : CF_PAIR;
 }
 
 /* Where the sign of what the activation saw comes from. */
@@ -21,14 +21,38 @@ static sign_source sign_of(const cf_norm_pass *p)
     return p->residual != NULL || p->channels == NULL ? SIGN_OF_Z : SIGN_OF_Y;
 }
 
-CF_INLINE cf_vec gradient_at(const cf_norm_pass *p, int64_t i, int lanes, cf_dtype dtype, int n)
+CF_INLINE cf_pair gradient_at(const cf_norm_pass *p, int64_t i, int lanes, cf_dtype dtype, int n)
 {
-    cf_vec g = cf_vec_load_part(p->contributions[0], i, dtype, lanes);
-    for (int k = 1; k < n; k++) g += cf_vec_load_part(p->contributions[k], i, dtype, lanes);
+    cf_pair g = cf_pair_load(p->contributions[0], i, dtype, lanes);
+    for (int k = 1; k < n; k++) {
+        cf_pair more = cf_pair_load(p->contributions[k], i, dtype, lanes);
+        g.a += more.a;
+        g.b += more.b;
+    }
     return g;
 }
 
-/* Running sums of up to BLOCK channels. */
+/* What belongs to channels c .. c+31; of a, b and d only the backward pass makes use. */
+typedef struct channels {
+    cf_pair scale, shift, a, b, d;
+} channels;
+
+/* The gradient behind the activation. */
+CF_INLINE cf_pair rectify(const cf_norm_pass *p, cf_pair g, cf_pair y, const channels *n, int64_t i,
+                          int lanes, cf_dtype dtype, sign_source sign)
+{
+    cf_pair x = {0};
+    if (sign == NO_SIGN) return g;
+    if (sign == SIGN_OF_Z) x = cf_pair_load(p->z, i, dtype, lanes);
+    if (sign == SIGN_OF_Y) {
+        x.a = cf_vec_fma(y.a, n->scale.a, n->shift.a);
+        x.b = cf_vec_fma(y.b, n->scale.b, n->shift.b);
+    }
+    return (cf_pair){cf_vec_rectify(g.a, x.a, p->slope), cf_vec_rectify(g.b, x.b, p->slope)};
+}
+
+/* Running sums of up to BLOCK channels, in the order of pairs: of g, and of g (y - pivot) with the
+ * mean as the pivot. */
 typedef struct block_sums {
     float s[BLOCK], q[BLOCK];
     double ds[BLOCK], dq[BLOCK];
@@ -42,39 +66,51 @@ typedef struct reduce_kind {
     bool norm;
 } reduce_kind;
 
-/* Adds `count` pixels from r on, channels c .. c+15, to the sums. */
+/* Adds `count` pixels from r on, channels c .. c+31, to the sums. */
 CF_INLINE void add_pixels(const cf_norm_pass *p, block_sums *sums, int64_t r, int count, int64_t c0,
                           int64_t c, int lanes, reduce_kind k)
 {
-    cf_vec mean = {0}, scale = {0}, shift = {0};
-    if (k.norm) mean = cf_vec_load_part(p->channels->mean, c, CF_F32, lanes);
+    channels n = {0};
+    cf_pair mean = {0};
+    if (k.norm) mean = cf_pair_sorted(p->channels->mean, c, k.dtype, lanes);
     if (k.sign == SIGN_OF_Y) {
-        scale = cf_vec_load_part(p->channels->scale, c, CF_F32, lanes);
-        shift = cf_vec_load_part(p->channels->shift, c, CF_F32, lanes);
+        n.scale = cf_pair_sorted(p->channels->scale, c, k.dtype, lanes);
+        n.shift = cf_pair_sorted(p->channels->shift, c, k.dtype, lanes);
     }
-    cf_vec s = cf_vec_load(sums->s, c - c0, CF_F32), q = cf_vec_load(sums->q, c - c0, CF_F32);
+    cf_pair s = cf_pair_load(sums->s, c - c0, CF_F32, CF_PAIR);
+    cf_pair q = cf_pair_load(sums->q, c - c0, CF_F32, CF_PAIR);
     for (int j = 0; j < count; j++) {
         int64_t i = (r + j) * p->c + c;
-        cf_vec g = gradient_at(p, i, lanes, k.dtype, k.n > 0 ? k.n : p->n_contributions);
-        cf_vec y = {0};
-        if (k.norm) y = cf_vec_load_part(p->y, i, k.dtype, lanes);
-        if (k.sign == SIGN_OF_Y) g = cf_vec_rectify(g, cf_vec_fma(y, scale, shift), p->slope);
-        if (k.sign == SIGN_OF_Z)
-            g = cf_vec_rectify(g, cf_vec_load_part(p->z, i, k.dtype, lanes), p->slope);
-        if (p->masked != NULL) cf_vec_store_part(p->masked, i, k.dtype, lanes, g);
-        s += g;
-        if (k.norm) q = cf_vec_fma(g, y - mean, q);
+        cf_pair g = gradient_at(p, i, lanes, k.dtype, k.n > 0 ? k.n : p->n_contributions);
+        cf_pair y = {0};
+        if (k.norm) y = cf_pair_load(p->y, i, k.dtype, lanes);
+        g = rectify(p, g, y, &n, i, lanes, k.dtype, k.sign);
+        if (p->masked != NULL) cf_pair_store(p->masked, i, k.dtype, lanes, g);
+        s.a += g.a;
+        s.b += g.b;
+        if (!k.norm) continue;
+        q.a = cf_vec_fma(g.a, y.a - mean.a, q.a);
+        q.b = cf_vec_fma(g.b, y.b - mean.b, q.b);
     }
-    cf_vec_store(sums->s, c - c0, CF_F32, s);
-    cf_vec_store(sums->q, c - c0, CF_F32, q);
+    cf_pair_store(sums->s, c - c0, CF_F32, CF_PAIR, s);
+    cf_pair_store(sums->q, c - c0, CF_F32, CF_PAIR, q);
 }
 
 CF_INLINE void add_row_block(const cf_norm_pass *p, block_sums *sums, int64_t r, int count,
                              int64_t c0, int64_t c1, reduce_kind k)
 {
     int64_t c = c0;
-    for (; c + CF_LANES <= c1; c += CF_LANES) add_pixels(p, sums, r, count, c0, c, CF_LANES, k);
+    for (; c + CF_PAIR <= c1; c += CF_PAIR) add_pixels(p, sums, r, count, c0, c, CF_PAIR, k);
     if (c < c1) add_pixels(p, sums, r, count, c0, c, lanes_at(c, c1), k);
+}
+
+static void flush(block_sums *sums)
+{
+    for (int i = 0; i < BLOCK; i++) {
+        sums->ds[i] += (double)sums->s[i];
+        sums->dq[i] += (double)sums->q[i];
+        sums->s[i] = sums->q[i] = 0.0f;
+    }
 }
 
 CF_INLINE void reduce_block(const cf_norm_pass *pass, int64_t c0, int64_t c1, reduce_kind k,
@@ -86,15 +122,13 @@ CF_INLINE void reduce_block(const cf_norm_pass *pass, int64_t c0, int64_t c1, re
         int64_t end = r + FLUSH < p->rows ? r + FLUSH : p->rows;
         for (; r + TOGETHER <= end; r += TOGETHER) add_row_block(p, &sums, r, TOGETHER, c0, c1, k);
         for (; r < end; r++) add_row_block(p, &sums, r, 1, c0, c1, k);
-        for (int64_t i = 0; i < c1 - c0; i++) {
-            sums.ds[i] += (double)sums.s[i];
-            sums.dq[i] += (double)sums.q[i];
-            sums.s[i] = sums.q[i] = 0.0f;
-        }
+        flush(&sums);
     }
-    for (int64_t c = c0; c < c1; c++) {
-        out.first[c] = sums.ds[c - c0];
-        if (k.norm) out.second[c] = sums.dq[c - c0];
+    for (int i = 0; i < BLOCK; i++) {
+        int64_t c = c0 + i / CF_PAIR * CF_PAIR + cf_pair_element(i % CF_PAIR, k.dtype);
+        if (c >= c1) continue;
+        out.first[c] = sums.ds[i];
+        if (k.norm) out.second[c] = sums.dq[i];
     }
 }
 
@@ -161,41 +195,53 @@ void cf_norm_reduce_finish(const cf_norm_channels *n, const cf_norm_sums *sums, 
         dbeta[i] = (float)first;
         dgamma[i] = (float)(second * rstd);
         n->a[i] = (float)a;
-        n->b[i] = (float)(-a * rstd * rstd * second / count);
-        n->d[i] = (float)(-a * first / count);
+        double b = -a * rstd * rstd * second / count;
+        n->b[i] = (float)b;
+        n->d[i] = (float)(-a * first / count - b * (double)n->mean[i]);
     }
 }
 
-/* Elements i .. i+15 of the activations, channels c .. c+15. */
-CF_INLINE void backward_at(const cf_norm_pass *p, const cf_norm_channels *n, const void *source,
-                           int64_t i, int64_t c, int lanes, cf_dtype dtype, sign_source sign)
+/* `count` pixels from r on, channels c .. c+31. */
+CF_INLINE void backward_pixels(const cf_norm_pass *p, const void *source, int64_t r, int count,
+                               int64_t c, int lanes, cf_dtype dtype, sign_source sign)
 {
-    cf_vec g = cf_vec_load_part(source, i, dtype, lanes);
-    cf_vec y = cf_vec_load_part(p->y, i, dtype, lanes);
-    if (sign == SIGN_OF_Y)
-        g = cf_vec_rectify(g,
-                           cf_vec_fma(y, cf_vec_load_part(n->scale, c, CF_F32, lanes),
-                                      cf_vec_load_part(n->shift, c, CF_F32, lanes)),
-                           p->slope);
-    if (sign == SIGN_OF_Z) g = cf_vec_rectify(g, cf_vec_load_part(p->z, i, dtype, lanes), p->slope);
-    cf_vec x = y - cf_vec_load_part(n->mean, c, CF_F32, lanes);
-    x = cf_vec_fma(x, cf_vec_load_part(n->b, c, CF_F32, lanes),
-                   cf_vec_load_part(n->d, c, CF_F32, lanes));
-    x = cf_vec_fma(g, cf_vec_load_part(n->a, c, CF_F32, lanes), x);
-    cf_vec_store_part(p->gy, i, dtype, lanes, x);
+    const cf_norm_channels *from = p->channels;
+    channels n = {.a = cf_pair_sorted(from->a, c, dtype, lanes),
+                  .b = cf_pair_sorted(from->b, c, dtype, lanes),
+                  .d = cf_pair_sorted(from->d, c, dtype, lanes)};
+    if (sign == SIGN_OF_Y) {
+        n.scale = cf_pair_sorted(from->scale, c, dtype, lanes);
+        n.shift = cf_pair_sorted(from->shift, c, dtype, lanes);
+    }
+    for (int k = 0; k < count; k++) {
+        int64_t i = (r + k) * p->c + c;
+        cf_pair g = cf_pair_load(source, i, dtype, lanes), y = cf_pair_load(p->y, i, dtype, lanes);
+        g = rectify(p, g, y, &n, i, lanes, dtype, sign);
+        y.a = cf_vec_fma(y.a, n.b.a, n.d.a);
+        y.b = cf_vec_fma(y.b, n.b.b, n.d.b);
+        g.a = cf_vec_fma(g.a, n.a.a, y.a);
+        g.b = cf_vec_fma(g.b, n.a.b, y.b);
+        cf_pair_store(p->gy, i, dtype, lanes, g);
+    }
+}
+
+CF_INLINE void backward_row_block(const cf_norm_pass *p, const void *source, int64_t r, int count,
+                                  cf_dtype dtype, sign_source sign)
+{
+    int64_t c = 0;
+    for (; c + CF_PAIR <= p->c; c += CF_PAIR)
+        backward_pixels(p, source, r, count, c, CF_PAIR, dtype, sign);
+    if (c < p->c) backward_pixels(p, source, r, count, c, lanes_at(c, p->c), dtype, sign);
 }
 
 CF_INLINE void backward_body(const cf_norm_pass *pass, cf_dtype dtype, sign_source sign)
 {
     const cf_norm_pass copy = *pass, *p = &copy;
-    const cf_norm_channels own = *p->channels, *n = &own;
     const void *source = p->masked != NULL ? p->masked : p->contributions[0];
-    for (int64_t r = 0; r < p->rows; r++) {
-        int64_t c = 0, row = r * p->c;
-        for (; c + CF_LANES <= p->c; c += CF_LANES)
-            backward_at(p, n, source, row + c, c, CF_LANES, dtype, sign);
-        if (c < p->c) backward_at(p, n, source, row + c, c, lanes_at(c, p->c), dtype, sign);
-    }
+    int64_t r = 0;
+    for (; r + TOGETHER <= p->rows; r += TOGETHER)
+        backward_row_block(p, source, r, TOGETHER, dtype, sign);
+    for (; r < p->rows; r++) backward_row_block(p, source, r, 1, dtype, sign);
 }
 
 CF_INLINE void backward_sign(const cf_norm_pass *p, cf_dtype dtype, sign_source sign)

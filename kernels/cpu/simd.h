@@ -46,6 +46,15 @@ CF_INLINE cf_hvec cf_vec_narrow(cf_vec x)
 #endif
 }
 
+CF_INLINE float cf_scalar_load(const void *p, int64_t i, cf_dtype dtype)
+{
+    if (dtype == CF_F32) return ((const float *)p)[i];
+    uint32_t u = (uint32_t)((const uint16_t *)p)[i] << 16;
+    float x;
+    memcpy(&x, &u, sizeof x);
+    return x;
+}
+
 /* Elements i .. i+15 of an array of `dtype`. No alignment needed. */
 CF_INLINE cf_vec cf_vec_load(const void *p, int64_t i, cf_dtype dtype)
 {
@@ -73,13 +82,8 @@ CF_INLINE void cf_vec_store(void *p, int64_t i, cf_dtype dtype, cf_vec x)
 CF_INLINE cf_vec cf_vec_load_part(const void *p, int64_t i, cf_dtype dtype, int lanes)
 {
     if (lanes == CF_LANES) return cf_vec_load(p, i, dtype);
-    if (dtype == CF_BF16) {
-        cf_hvec h = {0};
-        for (int l = 0; l < lanes; l++) h[l] = ((const uint16_t *)p)[i + l];
-        return cf_vec_widen(h);
-    }
     cf_vec x = {0};
-    for (int l = 0; l < lanes; l++) x[l] = ((const float *)p)[i + l];
+    for (int l = 0; l < lanes; l++) x[l] = cf_scalar_load(p, i + l, dtype);
     return x;
 }
 
@@ -87,11 +91,15 @@ CF_INLINE void cf_vec_store_part(void *p, int64_t i, cf_dtype dtype, int lanes, 
 {
     if (lanes == CF_LANES) {
         cf_vec_store(p, i, dtype, x);
-    } else if (dtype == CF_BF16) {
-        cf_hvec h = cf_vec_narrow(x);
-        for (int l = 0; l < lanes; l++) ((uint16_t *)p)[i + l] = h[l];
-    } else {
-        for (int l = 0; l < lanes; l++) ((float *)p)[i + l] = x[l];
+        return;
+    }
+    cf_hvec h = cf_vec_narrow(x);
+    for (int l = 0; l < lanes; l++) {
+        if (dtype == CF_BF16) {
+            ((uint16_t *)p)[i + l] = h[l];
+        } else {
+            ((float *)p)[i + l] = x[l];
+        }
     }
 }
 
@@ -99,6 +107,16 @@ CF_INLINE void cf_vec_store_part(void *p, int64_t i, cf_dtype dtype, int lanes, 
 CF_INLINE cf_vec cf_vec_select(cf_ivec mask, cf_vec a, cf_vec b)
 {
     return (cf_vec)(((cf_ivec)a & mask) | ((cf_ivec)b & ~mask));
+}
+
+/* The activation function itself, for slopes from 0 to 1; a NaN stays one. */
+CF_INLINE cf_vec cf_vec_activate(cf_vec x, float slope)
+{
+#ifdef __AVX512F__
+    return (cf_vec)_mm512_max_ps((__m512)(x * slope), (__m512)x);
+#else
+    return cf_vec_select(x > 0.0f, x, x * slope);
+#endif
 }
 
 /* x, or slope * x where `sign` is not positive. A slope of 0 is the rectifier. */
@@ -120,6 +138,88 @@ CF_INLINE cf_vec cf_vec_fma(cf_vec a, cf_vec b, cf_vec c)
 #else
     return a * b + c;
 #endif
+}
+
+/* 32 neighbours at a time. Of bf16 these are the even ones and the odd ones, which costs half the
+ * work of two vectors in order: one 32-bit element holds one of each. Of fp32 they are two vectors
+ * in order. Arrays of fp32 that go with bf16 ones are sorted alike by cf_pair_sorted. */
+typedef struct cf_pair {
+    cf_vec a, b;
+} cf_pair;
+enum { CF_PAIR = 2 * CF_LANES };
+
+CF_INLINE cf_pair cf_pair_split(cf_uvec u)
+{
+    return (cf_pair){(cf_vec)(u << 16), (cf_vec)(u & 0xffff0000u)};
+}
+
+CF_INLINE cf_pair cf_pair_load(const void *p, int64_t i, cf_dtype dtype, int lanes)
+{
+    if (dtype == CF_F32) {
+        if (lanes == CF_PAIR)
+            return (cf_pair){cf_vec_load(p, i, dtype), cf_vec_load(p, i + CF_LANES, dtype)};
+        int first = lanes < CF_LANES ? lanes : CF_LANES;
+        return (cf_pair){cf_vec_load_part(p, i, dtype, first),
+                         cf_vec_load_part(p, i + CF_LANES, dtype, lanes - first)};
+    }
+    cf_uvec u = {0};
+    if (lanes == CF_PAIR) {
+        memcpy(&u, (const uint16_t *)p + i, sizeof u);
+    } else {
+        memcpy(&u, (const uint16_t *)p + i, (size_t)lanes * sizeof(uint16_t));
+    }
+    return cf_pair_split(u);
+}
+
+CF_INLINE cf_uvec cf_pair_join(cf_pair x)
+{
+#ifdef __AVX512BF16__
+    /* 16 of b, then 16 of a, each rounded; then sorted one by one. */
+    const __m512i turn =
+        _mm512_set_epi16(31, 15, 30, 14, 29, 13, 28, 12, 27, 11, 26, 10, 25, 9, 24, 8, 23, 7, 22, 6,
+                         21, 5, 20, 4, 19, 3, 18, 2, 17, 1, 16, 0);
+    __m512i both = (__m512i)_mm512_cvtne2ps_pbh((__m512)x.b, (__m512)x.a);
+    return (cf_uvec)_mm512_permutexvar_epi16(turn, both);
+#else
+    cf_uvec a = (cf_uvec)x.a, b = (cf_uvec)x.b;
+    a = (a + 0x7fffu + ((a >> 16) & 1u)) >> 16;
+    b = (b + 0x7fffu + ((b >> 16) & 1u)) & 0xffff0000u;
+    return a | b;
+#endif
+}
+
+CF_INLINE void cf_pair_store(void *p, int64_t i, cf_dtype dtype, int lanes, cf_pair x)
+{
+    if (dtype == CF_F32) {
+        int first = lanes < CF_LANES ? lanes : CF_LANES;
+        cf_vec_store_part(p, i, dtype, first, x.a);
+        cf_vec_store_part(p, i + CF_LANES, dtype, lanes - first, x.b);
+        return;
+    }
+    cf_uvec u = cf_pair_join(x);
+    if (lanes == CF_PAIR) {
+        memcpy((uint16_t *)p + i, &u, sizeof u);
+    } else {
+        memcpy((uint16_t *)p + i, &u, (size_t)lanes * sizeof(uint16_t));
+    }
+}
+
+/* Elements i .. of an fp32 array, in the order of a pair of `dtype`. */
+CF_INLINE cf_pair cf_pair_sorted(const float *p, int64_t i, cf_dtype dtype, int lanes)
+{
+    cf_pair x = cf_pair_load(p, i, CF_F32, lanes);
+    if (dtype == CF_F32) return x;
+    return (cf_pair){__builtin_shufflevector(x.a, x.b, 0, 2, 4, 6, 8, 10, 12, 14, 16, 18, 20, 22,
+                                             24, 26, 28, 30),
+                     __builtin_shufflevector(x.a, x.b, 1, 3, 5, 7, 9, 11, 13, 15, 17, 19, 21, 23,
+                                             25, 27, 29, 31)};
+}
+
+/* The element, counted from a pair's first, that stands at place l of its 32. */
+CF_INLINE int cf_pair_element(int l, cf_dtype dtype)
+{
+    if (dtype == CF_F32) return l;
+    return l < CF_LANES ? 2 * l : 2 * (l - CF_LANES) + 1;
 }
 
 /* Lanes added in a fixed order. */
