@@ -91,6 +91,11 @@ static cf_err check_setup(const cf_setup *setup)
     if (!setup->has_cells)
         return cf_fail(CF_E_DATA, "%s: data.cells: no such file: %s", setup->config.path,
                        setup->config.data_cells);
+    int64_t wanted = setup->config.data_pack_size;
+    if (wanted > 0 && wanted != setup->cells.height && !cf_launcher_present())
+        cf_log_warn("%s holds images of %d px; %s is made for --size %lld",
+                    setup->config.data_cells, setup->cells.height, setup->config.path,
+                    (long long)wanted);
     return check_scheme(setup);
 }
 

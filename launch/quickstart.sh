@@ -86,7 +86,8 @@ fi
 if [ ! -f "$run.cells" ]; then
   scheme="$(choose_scheme)"
   say "pack ($data, scheme $scheme)"
-  "$cytofold" pack "$data" --scheme "$scheme" -o "$run.cells"
+  size="$(sed -n 's/^  pack_size: *\([1-9][0-9]*\).*/\1/p' "$config")"
+  "$cytofold" pack "$data" --scheme "$scheme" -o "$run.cells" ${size:+--size "$size"}
 fi
 
 say "train ($config, $workers workers)"
