@@ -1,5 +1,5 @@
-/* oneDNN behind a few plain functions: the only room that sees its headers, and the one place that
- * knows 2.6 (operation descriptors) from 3.x (primitive descriptors made directly).
+/* oneDNN behind a few plain functions: nothing else sees its headers. What differs between 2.6 and
+ * 3.x is in dnnl_version.h.
  *
  * An op is a primitive with its layouts, made once and shared; a call is an op bound to memory. The
  * thread count of a primitive is omp_get_max_threads() where it is made; run it under the same.

@@ -32,6 +32,7 @@ CF_INLINE void add_pixels(const cf_norm_pass *p, block_sums *sums, int64_t r, in
     cf_pair pivot = cf_pair_load(sums->pivot, c - c0, CF_F32, CF_PAIR);
     cf_pair s = cf_pair_load(sums->s, c - c0, CF_F32, CF_PAIR);
     cf_pair q = cf_pair_load(sums->q, c - c0, CF_F32, CF_PAIR);
+#pragma GCC unroll 4
     for (int k = 0; k < n; k++) {
         cf_pair x = cf_pair_load(p->y, (r + k) * p->c + c, dtype, lanes);
         x.a -= pivot.a;
@@ -45,12 +46,12 @@ CF_INLINE void add_pixels(const cf_norm_pass *p, block_sums *sums, int64_t r, in
     cf_pair_store(sums->q, c - c0, CF_F32, CF_PAIR, q);
 }
 
-CF_INLINE void add_row_block(const cf_norm_pass *p, block_sums *sums, int64_t r, int n, int64_t c0,
-                             int64_t c1, cf_dtype dtype)
+/* The channels that are left over, compiled once for all kinds: they are few, or rare. */
+static __attribute__((noinline)) void add_rest(const cf_norm_pass *p, block_sums *sums, int64_t r,
+                                               int n, int64_t c0, int64_t c1)
 {
-    int64_t c = c0;
-    for (; c + CF_PAIR <= c1; c += CF_PAIR) add_pixels(p, sums, r, n, c0, c, CF_PAIR, dtype);
-    if (c < c1) add_pixels(p, sums, r, n, c0, c, lanes_at(c, c1), dtype);
+    int64_t c = c1 - (c1 - c0) % CF_PAIR;
+    if (c < c1) add_pixels(p, sums, r, n, c0, c, lanes_at(c, c1), p->dtype);
 }
 
 static void flush(block_sums *sums)
@@ -85,9 +86,13 @@ CF_INLINE void statistics_body(const cf_norm_pass *pass, int64_t c0, int64_t c1,
                       cf_pair_load(p->y, c, dtype, lanes_at(c, c1)));
     for (int64_t r = 0; r < p->rows;) {
         int64_t end = r + FLUSH < p->rows ? r + FLUSH : p->rows;
-        for (; r + TOGETHER <= end; r += TOGETHER)
-            add_row_block(p, &sums, r, TOGETHER, c0, c1, dtype);
-        for (; r < end; r++) add_row_block(p, &sums, r, 1, c0, c1, dtype);
+        for (; r < end; r += TOGETHER) {
+            int n = end - r < TOGETHER ? (int)(end - r) : TOGETHER;
+            for (int64_t c = c0; c + CF_PAIR <= c1; c += CF_PAIR)
+                add_pixels(p, &sums, r, n, c0, c, CF_PAIR, dtype);
+            add_rest(pass, &sums, r, n, c0, c1);
+        }
+        r = end;
         flush(&sums);
     }
     finish_block(pass, &sums, c0, c1, out);
@@ -181,6 +186,7 @@ CF_INLINE void apply_pixels(const cf_norm_pass *p, int64_t r, int count, int64_t
                             apply_options o)
 {
     apply_channels n = load_channels(p, c, lanes, o);
+#pragma GCC unroll 4
     for (int k = 0; k < count; k++) {
         int64_t i = (r + k) * p->c + c;
         cf_pair x = cf_pair_load(p->y, i, o.dtype, lanes), y = {0};
@@ -191,27 +197,34 @@ CF_INLINE void apply_pixels(const cf_norm_pass *p, int64_t r, int count, int64_t
     }
 }
 
-CF_INLINE void apply_row_block(const cf_norm_pass *p, int64_t r, int count, apply_options o)
+/* Any kind, and the channels that are left over: compiled once, slower, few or rare. */
+static __attribute__((noinline)) void apply_any(const cf_norm_pass *p, int64_t r, int count,
+                                                int64_t first)
 {
-    int64_t c = 0;
-    for (; c + CF_PAIR <= p->c; c += CF_PAIR) apply_pixels(p, r, count, c, CF_PAIR, o);
-    if (c < p->c) apply_pixels(p, r, count, c, lanes_at(c, p->c), o);
+    apply_options o = {.dtype = p->dtype,
+                       .residual = p->residual == NULL            ? NO_RESIDUAL
+                                   : p->residual_channels == NULL ? PLAIN_RESIDUAL
+                                                                  : NORM_RESIDUAL,
+                       .norm = p->channels != NULL,
+                       .activate = p->act != CF_ACT_NONE};
+    for (int64_t c = first; c < p->c; c += CF_PAIR)
+        apply_pixels(p, r, count, c, lanes_at(c, p->c), o);
 }
 
 CF_INLINE void apply_body(const cf_norm_pass *pass, apply_options o)
 {
     const cf_norm_pass copy = *pass, *p = &copy;
-    int64_t r = 0;
-    for (; r + TOGETHER <= p->rows; r += TOGETHER) apply_row_block(p, r, TOGETHER, o);
-    for (; r < p->rows; r++) apply_row_block(p, r, 1, o);
+    for (int64_t r = 0; r < p->rows; r += TOGETHER) {
+        int count = p->rows - r < TOGETHER ? (int)(p->rows - r) : TOGETHER;
+        int64_t c = 0;
+        for (; c + CF_PAIR <= p->c; c += CF_PAIR) apply_pixels(p, r, count, c, CF_PAIR, o);
+        if (c < p->c) apply_any(pass, r, count, c);
+    }
 }
 
 CF_INLINE void apply_kind(const cf_norm_pass *p, cf_dtype dtype, residual_kind kind)
 {
-    bool activate = p->act != CF_ACT_NONE;
-    if (p->channels == NULL) { /* rare: a convolution without normalisation, with a residual */
-        apply_body(p, (apply_options){dtype, kind, false, activate});
-    } else if (activate) {
+    if (p->act != CF_ACT_NONE) {
         apply_body(p, (apply_options){dtype, kind, true, true});
     } else {
         apply_body(p, (apply_options){dtype, kind, true, false});
@@ -231,7 +244,10 @@ CF_INLINE void apply_dtype(const cf_norm_pass *p, cf_dtype dtype)
 
 void cf_norm_apply(const cf_norm_pass *pass)
 {
-    if (pass->dtype == CF_BF16) {
+    if (pass->channels == NULL) { /* a residual without normalisation */
+        for (int64_t r = 0; r < pass->rows; r += TOGETHER)
+            apply_any(pass, r, pass->rows - r < TOGETHER ? (int)(pass->rows - r) : TOGETHER, 0);
+    } else if (pass->dtype == CF_BF16) {
         apply_dtype(pass, CF_BF16);
     } else {
         apply_dtype(pass, CF_F32);

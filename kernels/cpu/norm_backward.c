@@ -79,6 +79,7 @@ CF_INLINE void add_pixels(const cf_norm_pass *p, block_sums *sums, int64_t r, in
     }
     cf_pair s = cf_pair_load(sums->s, c - c0, CF_F32, CF_PAIR);
     cf_pair q = cf_pair_load(sums->q, c - c0, CF_F32, CF_PAIR);
+#pragma GCC unroll 4
     for (int j = 0; j < count; j++) {
         int64_t i = (r + j) * p->c + c;
         cf_pair g = gradient_at(p, i, lanes, k.dtype, k.n > 0 ? k.n : p->n_contributions);
@@ -96,12 +97,13 @@ CF_INLINE void add_pixels(const cf_norm_pass *p, block_sums *sums, int64_t r, in
     cf_pair_store(sums->q, c - c0, CF_F32, CF_PAIR, q);
 }
 
-CF_INLINE void add_row_block(const cf_norm_pass *p, block_sums *sums, int64_t r, int count,
-                             int64_t c0, int64_t c1, reduce_kind k)
+/* Any kind, and the channels that are left over: compiled once, slower, few or rare. */
+static __attribute__((noinline)) void add_any(const cf_norm_pass *p, block_sums *sums, int64_t r,
+                                              int count, int64_t c0, int64_t first, int64_t c1)
 {
-    int64_t c = c0;
-    for (; c + CF_PAIR <= c1; c += CF_PAIR) add_pixels(p, sums, r, count, c0, c, CF_PAIR, k);
-    if (c < c1) add_pixels(p, sums, r, count, c0, c, lanes_at(c, c1), k);
+    reduce_kind k = {p->dtype, sign_of(p), 0, p->channels != NULL};
+    for (int64_t c = first; c < c1; c += CF_PAIR)
+        add_pixels(p, sums, r, count, c0, c, lanes_at(c, c1), k);
 }
 
 static void flush(block_sums *sums)
@@ -113,49 +115,55 @@ static void flush(block_sums *sums)
     }
 }
 
+static void finish_block(const cf_norm_pass *p, const block_sums *sums, int64_t c0, int64_t c1,
+                         cf_norm_sums out)
+{
+    for (int i = 0; i < BLOCK; i++) {
+        int64_t c = c0 + i / CF_PAIR * CF_PAIR + cf_pair_element(i % CF_PAIR, p->dtype);
+        if (c >= c1) continue;
+        out.first[c] = sums->ds[i];
+        if (p->channels != NULL) out.second[c] = sums->dq[i];
+    }
+}
+
+/* fast: the whole of `k` is known to the compiler. */
 CF_INLINE void reduce_block(const cf_norm_pass *pass, int64_t c0, int64_t c1, reduce_kind k,
-                            cf_norm_sums out)
+                            bool fast, cf_norm_sums out)
 {
     const cf_norm_pass copy = *pass, *p = &copy; /* no store can change it: it stays in registers */
     block_sums sums = {0};
     for (int64_t r = 0; r < p->rows;) {
         int64_t end = r + FLUSH < p->rows ? r + FLUSH : p->rows;
-        for (; r + TOGETHER <= end; r += TOGETHER) add_row_block(p, &sums, r, TOGETHER, c0, c1, k);
-        for (; r < end; r++) add_row_block(p, &sums, r, 1, c0, c1, k);
+        for (; r < end; r += TOGETHER) {
+            int count = end - r < TOGETHER ? (int)(end - r) : TOGETHER;
+            int64_t c = c0;
+            for (; fast && c + CF_PAIR <= c1; c += CF_PAIR)
+                add_pixels(p, &sums, r, count, c0, c, CF_PAIR, k);
+            if (c < c1) add_any(pass, &sums, r, count, c0, c, c1);
+        }
+        r = end;
         flush(&sums);
     }
-    for (int i = 0; i < BLOCK; i++) {
-        int64_t c = c0 + i / CF_PAIR * CF_PAIR + cf_pair_element(i % CF_PAIR, k.dtype);
-        if (c >= c1) continue;
-        out.first[c] = sums.ds[i];
-        if (k.norm) out.second[c] = sums.dq[i];
-    }
+    finish_block(pass, &sums, c0, c1, out);
 }
 
-CF_INLINE void reduce_body(const cf_norm_pass *p, cf_dtype dtype, sign_source sign, int n,
-                           cf_norm_sums out)
+CF_INLINE void reduce_body(const cf_norm_pass *p, reduce_kind k, bool fast, cf_norm_sums out)
 {
-    for (int64_t c = 0; c < p->c; c += BLOCK) {
-        int64_t end = c + BLOCK < p->c ? c + BLOCK : p->c;
-        if (p->channels != NULL) {
-            reduce_block(p, c, end, (reduce_kind){dtype, sign, n, true}, out);
-        } else {
-            reduce_block(p, c, end, (reduce_kind){dtype, sign, n, false}, out);
-        }
-    }
+    for (int64_t c = 0; c < p->c; c += BLOCK)
+        reduce_block(p, c, c + BLOCK < p->c ? c + BLOCK : p->c, k, fast, out);
 }
 
 CF_INLINE void reduce_sign(const cf_norm_pass *p, cf_dtype dtype, int n, cf_norm_sums out)
 {
     switch (sign_of(p)) {
     case NO_SIGN:
-        reduce_body(p, dtype, NO_SIGN, n, out);
+        reduce_body(p, (reduce_kind){dtype, NO_SIGN, n, true}, true, out);
         break;
     case SIGN_OF_Y:
-        reduce_body(p, dtype, SIGN_OF_Y, n, out);
+        reduce_body(p, (reduce_kind){dtype, SIGN_OF_Y, n, true}, true, out);
         break;
     case SIGN_OF_Z:
-        reduce_body(p, dtype, SIGN_OF_Z, n, out);
+        reduce_body(p, (reduce_kind){dtype, SIGN_OF_Z, n, true}, true, out);
         break;
     }
 }
@@ -164,16 +172,16 @@ CF_INLINE void reduce_count(const cf_norm_pass *p, cf_dtype dtype, cf_norm_sums 
 {
     if (p->n_contributions == 1) {
         reduce_sign(p, dtype, 1, out);
-    } else if (p->n_contributions == 2) {
-        reduce_sign(p, dtype, 2, out);
     } else {
-        reduce_sign(p, dtype, 0, out);
+        reduce_sign(p, dtype, 2, out);
     }
 }
 
 void cf_norm_reduce(const cf_norm_pass *pass, cf_norm_sums out)
 {
-    if (pass->dtype == CF_BF16) {
+    if (pass->channels == NULL || pass->n_contributions > 2) {
+        reduce_body(pass, (reduce_kind){pass->dtype, NO_SIGN, 0, false}, false, out);
+    } else if (pass->dtype == CF_BF16) {
         reduce_count(pass, CF_BF16, out);
     } else {
         reduce_count(pass, CF_F32, out);
@@ -213,6 +221,7 @@ CF_INLINE void backward_pixels(const cf_norm_pass *p, const void *source, int64_
         n.scale = cf_pair_sorted(from->scale, c, dtype, lanes);
         n.shift = cf_pair_sorted(from->shift, c, dtype, lanes);
     }
+#pragma GCC unroll 4
     for (int k = 0; k < count; k++) {
         int64_t i = (r + k) * p->c + c;
         cf_pair g = cf_pair_load(source, i, dtype, lanes), y = cf_pair_load(p->y, i, dtype, lanes);
@@ -225,23 +234,25 @@ CF_INLINE void backward_pixels(const cf_norm_pass *p, const void *source, int64_
     }
 }
 
-CF_INLINE void backward_row_block(const cf_norm_pass *p, const void *source, int64_t r, int count,
-                                  cf_dtype dtype, sign_source sign)
+/* The channels that are left over: compiled once, slower, few or rare. */
+static __attribute__((noinline)) void backward_rest(const cf_norm_pass *p, const void *source,
+                                                    int64_t r, int count, int64_t c,
+                                                    sign_source sign)
 {
-    int64_t c = 0;
-    for (; c + CF_PAIR <= p->c; c += CF_PAIR)
-        backward_pixels(p, source, r, count, c, CF_PAIR, dtype, sign);
-    if (c < p->c) backward_pixels(p, source, r, count, c, lanes_at(c, p->c), dtype, sign);
+    backward_pixels(p, source, r, count, c, lanes_at(c, p->c), p->dtype, sign);
 }
 
 CF_INLINE void backward_body(const cf_norm_pass *pass, cf_dtype dtype, sign_source sign)
 {
     const cf_norm_pass copy = *pass, *p = &copy;
     const void *source = p->masked != NULL ? p->masked : p->contributions[0];
-    int64_t r = 0;
-    for (; r + TOGETHER <= p->rows; r += TOGETHER)
-        backward_row_block(p, source, r, TOGETHER, dtype, sign);
-    for (; r < p->rows; r++) backward_row_block(p, source, r, 1, dtype, sign);
+    for (int64_t r = 0; r < p->rows; r += TOGETHER) {
+        int count = p->rows - r < TOGETHER ? (int)(p->rows - r) : TOGETHER;
+        int64_t c = 0;
+        for (; c + CF_PAIR <= p->c; c += CF_PAIR)
+            backward_pixels(p, source, r, count, c, CF_PAIR, dtype, sign);
+        if (c < p->c) backward_rest(pass, source, r, count, c, sign);
+    }
 }
 
 CF_INLINE void backward_sign(const cf_norm_pass *p, cf_dtype dtype, sign_source sign)

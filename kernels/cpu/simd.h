@@ -14,9 +14,6 @@
 
 #include "kernels/graph/tensor.h"
 
-/* Vectors are passed between inlined functions only: the calling convention does not matter. */
-#pragma GCC diagnostic ignored "-Wpsabi"
-
 enum { CF_LANES = 16 };
 #define CF_INLINE static inline __attribute__((always_inline))
 
