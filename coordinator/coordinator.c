@@ -182,6 +182,7 @@ static cf_err send_plan(coordinator *c)
     m.plan.config_path = (char *)(uintptr_t)c->job->config->path; /* read only while packing */
     m.plan.run_dir = (char *)(uintptr_t)c->job->run_dir;
     m.plan.data_hash = c->run.data_hash;
+    m.plan.cells_hash = c->cells.content_hash;
     m.plan.n_folds = c->run.n_folds;
     m.plan.fold_of = c->run.fold_of;
     m.plan.n_images = c->cells.n;
@@ -269,7 +270,8 @@ static cf_err plan_grid(coordinator *c)
     cf_grid_cost cost = c->job->cost;
     cost.n_folds = c->job->only_fold >= 0 ? 1 : c->run.n_folds;
     CF_TRY(check_fold(c));
-    CF_TRY(cf_grid_plan(&cost, c->job->n_workers, (int)c->job->config->run_groups, &c->grid));
+    int groups = c->job->only_fold >= 0 ? 0 : (int)c->job->config->run_groups;
+    CF_TRY(cf_grid_plan(&cost, c->job->n_workers, groups, &c->grid));
     if (c->job->only_fold < 0) return CF_OK;
     CF_TRY(cf_resize(&c->grid.group_of_fold, (size_t)c->run.n_folds, sizeof(int32_t)));
     for (int f = 0; f < c->run.n_folds; f++)

@@ -5,14 +5,20 @@
 #include <string.h>
 
 #include "coordinator/folds.h"
+#include "kernels/base/log.h"
 #include "kernels/base/mem.h"
+#include "proto/control.h"
 
 /* Folds as the configuration asks for them. */
 static cf_err make_folds(const cf_config *c, const cf_cells *cells, cf_run_folder *run)
 {
     run->n_folds = (int)c->data_folds;
-    if (c->data_folds_file[0] != '\0')
-        return cf_folds_read(c->data_folds_file, cells, &run->n_folds, run->fold_of);
+    if (c->data_folds_file[0] != '\0') {
+        CF_TRY(cf_folds_read(c->data_folds_file, cells, &run->n_folds, run->fold_of));
+        if (run->n_folds <= CF_MAX_FOLDS) return CF_OK;
+        return cf_fail(CF_E_DATA, "%s: %d folds, at most %d are possible", c->data_folds_file,
+                       run->n_folds, CF_MAX_FOLDS);
+    }
     return cf_folds_stratified(cells, run->n_folds, (uint64_t)c->data_seed, run->fold_of);
 }
 
@@ -57,8 +63,8 @@ static size_t line_length(const char *text)
 static cf_err describe_difference(const char *dir, const cf_config *old, const cf_config *new)
 {
     cf_buf a = {0}, b = {0};
-    cf_config_write(old, false, &a);
-    cf_config_write(new, false, &b);
+    cf_config_write_essential(old, &a);
+    cf_config_write_essential(new, &b);
     const char *p = cf_buf_text(&a), *q = cf_buf_text(&b);
     while (*p != '\0' && *q != '\0' && line_length(p) == line_length(q) &&
            memcmp(p, q, line_length(p)) == 0) {
@@ -74,31 +80,56 @@ static cf_err describe_difference(const char *dir, const cf_config *old, const c
     return err;
 }
 
-static cf_err resume_folder(const cf_config *c, const cf_cells *cells, const char *run_yaml,
-                            cf_run_folder *run)
+static cf_err other_data(const cf_run_folder *run, const cf_config *c)
 {
-    char path[CF_PATH_MAX];
+    return cf_fail(CF_E_USAGE, "%s was started with other images, labels or folds than %s has now",
+                   run->dir, c->data_folds_file[0] != '\0' ? c->data_folds_file : c->data_cells);
+}
+
+static cf_err check_config(const cf_run_folder *run, const cf_config *c, const char *run_yaml)
+{
     cf_config *old = NULL;
     CF_TRY(cf_new(&old, 1, sizeof *old));
     cf_err err = cf_config_read(run_yaml, old);
     if (err == CF_OK && cf_config_hash(old) != cf_config_hash(c))
         err = describe_difference(run->dir, old, c);
+    if (err == CF_OK && old->run_threads != c->run_threads)
+        cf_log_warn("%s was started with run.threads %lld, now %lld: the last bits may differ",
+                    run->dir, (long long)old->run_threads, (long long)c->run_threads);
     free(old);
-    CF_TRY(err);
+    return err;
+}
+
+/* The folds file that the configuration names must still say what the run was started with. */
+static cf_err check_folds_file(const cf_run_folder *run, const cf_config *c, const cf_cells *cells)
+{
+    uint8_t *now = NULL;
+    int n_folds = 0;
+    if (c->data_folds_file[0] == '\0') return CF_OK;
+    CF_TRY(cf_new(&now, (size_t)cells->n, 1));
+    cf_err err = cf_folds_read(c->data_folds_file, cells, &n_folds, now);
+    if (err == CF_OK && memcmp(now, run->fold_of, (size_t)cells->n) != 0) err = other_data(run, c);
+    free(now);
+    return err;
+}
+
+static cf_err resume_folder(const cf_config *c, const cf_cells *cells, const char *run_yaml,
+                            cf_run_folder *run)
+{
+    char path[CF_PATH_MAX], mark[64];
+    char *text = NULL;
+    size_t n = 0;
+    CF_TRY(check_config(run, c, run_yaml));
     CF_TRY(cf_path_join(path, sizeof path, run->dir, "folds.csv"));
-    CF_TRY(cf_folds_read(path, cells, &run->n_folds, run->fold_of));
+    if (cf_folds_read(path, cells, &run->n_folds, run->fold_of) != CF_OK) return other_data(run, c);
+    CF_TRY(check_folds_file(run, c, cells));
     run->data_hash = cf_folds_hash(cells, run->fold_of);
     run->resumed = true;
-    char *text = NULL, mark[64];
-    size_t n = 0;
     CF_TRY(cf_file_read(run_yaml, 1 << 20, &text, &n));
     snprintf(mark, sizeof mark, "# data and folds: %016llx\n", (unsigned long long)run->data_hash);
     bool same = strstr(text, mark) != NULL;
     free(text);
-    if (!same)
-        return cf_fail(CF_E_USAGE, "%s was started with other images or labels than %s holds now",
-                       run->dir, c->data_cells);
-    return CF_OK;
+    return same ? CF_OK : other_data(run, c);
 }
 
 cf_err cf_run_folder_open(const char *dir, const cf_config *config, const cf_cells *cells,

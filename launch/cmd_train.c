@@ -2,6 +2,7 @@
  * rank its role. */
 #include <limits.h>
 #include <pthread.h>
+#include <sched.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -69,16 +70,33 @@ static cf_err locate_run(const char *given, char *path, size_t n)
     return CF_OK;
 }
 
-/* The scheme that the configuration names must be the one that the images were packed with. */
+static bool same_scheme(const cf_scheme *a, const cf_scheme *b)
+{
+    size_t n = (size_t)a->n_classes;
+    if (a->n_classes != b->n_classes || a->n_nodes != b->n_nodes ||
+        a->n_questions != b->n_questions)
+        return false;
+    for (size_t i = 0; i < n; i++)
+        if (strcmp(a->classes[i].code, b->classes[i].code) != 0) return false;
+    for (int i = 0; i < a->n_questions; i++)
+        if (strcmp(a->questions[i].name, b->questions[i].name) != 0 ||
+            memcmp(a->questions[i].positive, b->questions[i].positive, n * sizeof(bool)) != 0)
+            return false;
+    return memcmp(a->class_of, b->class_of, (size_t)a->n_nodes * sizeof *a->class_of) == 0 &&
+           memcmp(a->tolerant, b->tolerant, n * n) == 0;
+}
+
+/* A job uses the scheme that the images were packed with; one that the configuration names must
+ * agree. */
 static cf_err check_scheme(const cf_setup *setup)
 {
-    const cf_scheme *wanted = setup->scheme, *packed = &setup->cells.scheme;
-    bool same = wanted->n_classes == packed->n_classes;
-    for (int i = 0; same && i < wanted->n_classes; i++)
-        same = strcmp(wanted->classes[i].code, packed->classes[i].code) == 0;
-    if (same) return CF_OK;
-    return cf_fail(CF_E_USAGE, "data.scheme is %s, but %s was packed with the classes of scheme %s",
-                   setup->config.data_scheme, setup->config.data_cells, packed->name);
+    const cf_scheme *packed = &setup->cells.scheme;
+    if (same_scheme(setup->scheme, packed)) return CF_OK;
+    return cf_fail(
+        CF_E_USAGE,
+        "data.scheme is %s, but %s was packed with scheme %s, of other classes, nodes, pairs "
+        "or questions: pack again",
+        setup->config.data_scheme, setup->config.data_cells, packed->name);
 }
 
 static cf_err check_setup(const cf_setup *setup)
@@ -132,8 +150,10 @@ static int default_workers(const train_options *o, const cf_config *c)
     static const char *const devices[] = {"auto", "cpu", "cuda"};
     if (cf_backend_find(devices[c->run_device], &ops) == CF_OK && strcmp(ops->name, "cpu") != 0)
         return cf_backend_device_count(ops);
-    long cores = sysconf(_SC_NPROCESSORS_ONLN);
-    return cores > 2 ? (int)(cores / 2) : 1;
+    /* The cores this process may use, which a batch system may have cut. */
+    cpu_set_t set;
+    int64_t cores = sched_getaffinity(0, sizeof set, &set) == 0 ? CPU_COUNT(&set) : 1;
+    return cores > c->run_threads ? (int)(cores / c->run_threads) : 1;
 }
 
 /* Beside a worker when there is one rank, or (auto) when the ranks are as many as the devices. */
@@ -189,8 +209,8 @@ static void run_coordinator(const train_options *o, const cf_job *job, bool thre
     }
     if (err != CF_OK) {
         cf_log_error("%s", cf_err_text());
-        if (job->size == 1) _exit((int)err);
-        cf_job_abort(err);
+        if (job->size > 1) cf_job_abort(err);
+        _exit((int)err);
     }
     fputs(cf_buf_text(&table), stdout);
     fflush(stdout);
@@ -229,6 +249,7 @@ static cf_err run_ranks(const train_options *o)
     MPI_Comm workers = MPI_COMM_NULL;
     cf_config *config = NULL;
     CF_TRY(cf_job_init(&job));
+    CF_TRY(cf_launcher_check(job.size));
     CF_TRY(cf_new(&config, 1, sizeof *config));
     /* Every rank needs the coordinator's place; a faulty file is reported by the coordinator alone.
      */
@@ -260,13 +281,14 @@ static cf_err train(int argc, char **argv)
     train_options o = {.only_fold = -1};
     cf_err err = parse(argc, argv, &o);
     if (err != CF_OK || o.help) goto out;
+    CF_TRY_GOTO(cf_launcher_check(0), out);
     if (cf_launcher_present()) {
         err = run_ranks(&o);
     } else {
         train_job *job = NULL;
         CF_TRY_GOTO(cf_new(&job, 1, sizeof *job), out);
         err = prepare(&o, job);
-        int workers = default_workers(&o, &job->config);
+        int workers = err == CF_OK ? default_workers(&o, &job->config) : 0;
         bool thread = job->config.run_coordinator == CF_COORDINATOR_THREAD;
         free(job);
         if (err == CF_OK && thread && workers == 1)

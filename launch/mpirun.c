@@ -17,6 +17,22 @@ bool cf_launcher_present(void)
     return false;
 }
 
+cf_err cf_launcher_check(int size)
+{
+    static const char *const counts[] = {"SLURM_STEP_NUM_TASKS", "PMI_SIZE",
+                                         "OMPI_COMM_WORLD_SIZE"};
+    if (size > 1 || (size == 0 && cf_launcher_present())) return CF_OK;
+    for (size_t i = 0; i < sizeof counts / sizeof counts[0]; i++) {
+        const char *text = getenv(counts[i]);
+        if (text == NULL || atoi(text) < 2) continue;
+        return cf_fail(CF_E_USAGE,
+                       "%s is %s, but the tasks do not know of each other: try srun --mpi=pmix, or "
+                       "mpirun",
+                       counts[i], text);
+    }
+    return CF_OK;
+}
+
 cf_err cf_mpirun_exec(int n_ranks, int argc, char **argv)
 {
     /* More ranks than cores is our normal case (the coordinator sleeps), and threads place

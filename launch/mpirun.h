@@ -9,6 +9,10 @@
 /* True when mpirun, srun or another PMI launcher has given this process a rank. The variables of a
  * batch script alone (SLURM_PROCID is also set there) do not count. */
 bool cf_launcher_present(void);
+/* CF_E_USAGE when several tasks were started but do not know of each other (srun without a PMI that
+ * this MPI speaks): each would run the whole job. size: of MPI's world; 0 before MPI was started.
+ */
+CF_CHECKED cf_err cf_launcher_check(int size);
 /* Replaces this process by `mpirun -n n_ranks <this program> argv...`. Returns only on failure:
  * CF_E_DEVICE, telling what to install or run. */
 CF_CHECKED cf_err cf_mpirun_exec(int n_ranks, int argc, char **argv);

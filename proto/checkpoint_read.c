@@ -288,7 +288,9 @@ cf_err cf_checkpoint_read(const char *path, cf_checkpoint *c)
     reader r = {.path = path};
     memset(c, 0, sizeof *c);
     cf_err err = cf_map_open(path, &r.map);
-    if (err != CF_OK) return cf_fail(CF_E_CHECKPOINT, "%s", cf_err_text());
+    /* A file that is there but cannot be read says nothing about the checkpoint. */
+    if (err != CF_OK)
+        return cf_fail(cf_path_exists(path) ? CF_E_DISK : CF_E_CHECKPOINT, "%s", cf_err_text());
     err = read_mapped(&r, c);
     cf_map_close(&r.map);
     if (err != CF_OK) {

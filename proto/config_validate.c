@@ -7,6 +7,11 @@ enum { MAX_STAGES = 8, MAX_CHANNELS = 65536 };
 
 static cf_err check_batch(const cf_config *c)
 {
+    /* 63 bits hold the sum of 1,023 of the largest gradients that are let through. */
+    if (c->train_reduce == 0 && c->train_batch / c->train_micro_batch > 1023)
+        return cf_fail(
+            CF_E_USAGE, "train.batch %lld is %lld micro-batches; exact sums take at most 1023",
+            (long long)c->train_batch, (long long)(c->train_batch / c->train_micro_batch));
     if (c->train_micro_batch > c->train_batch || c->train_batch % c->train_micro_batch != 0)
         return cf_fail(CF_E_USAGE,
                        "train.batch is %lld; expected a multiple of train.micro_batch %lld",

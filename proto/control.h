@@ -44,10 +44,11 @@ typedef struct cf_msg_hello {
 /* The coordinator partitions the data: every image's fold, every fold's group, every worker's
  * group. */
 typedef struct cf_msg_plan {
-    char *config;       /* effective YAML; owned */
-    char *config_path;  /* relative paths in it start here; owned */
-    char *run_dir;      /* owned */
-    uint64_t data_hash; /* cells content and folds: workers check their own cells file against it */
+    char *config;        /* effective YAML; owned */
+    char *config_path;   /* relative paths in it start here; owned */
+    char *run_dir;       /* owned */
+    uint64_t data_hash;  /* cells content and folds: goes into checkpoints */
+    uint64_t cells_hash; /* cells content: a worker's own cells file must have it */
     int n_folds;
     uint8_t *fold_of; /* owned, [n_images] fold of each image */
     int64_t n_images;

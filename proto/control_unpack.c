@@ -78,6 +78,7 @@ static cf_err take_plan(const Cf__Plan *w, cf_msg_plan *m)
     CF_TRY(copy_block(w->group_of_worker, w->n_group_of_worker, sizeof *w->group_of_worker,
                       &m->group_of_worker));
     m->data_hash = w->data_hash;
+    m->cells_hash = w->cells_hash;
     m->n_folds = (int)w->n_folds;
     m->n_images = (int64_t)w->fold_of.len;
     m->n_groups = (int)w->n_groups;

@@ -98,18 +98,12 @@ static cf_err list_steps(const char *fold_dir, int64_t **steps, size_t *n)
  * with our own number is from before a restart: this store has none under way when it looks. */
 static void remove_leftovers(const char *fold_dir)
 {
-    static const char mark[] = ".tmp-";
     cf_strings names = {0};
     char path[CF_PATH_MAX];
     if (cf_dir_list(fold_dir, &names) != CF_OK) return; /* the save itself will say what is wrong */
     for (size_t i = 0; i < names.n; i++) {
-        const char *rest = NULL, *end = NULL;
-        int64_t pid = 0;
-        if (step_of(names.items[i], &rest) < 0) continue;
-        if (strncmp(rest, mark, sizeof mark - 1) != 0) continue;
-        if (!parse_number(rest + sizeof mark - 1, &pid, &end) || *end || pid > INT32_MAX) continue;
-        bool dead = pid > 0 && kill((pid_t)pid, 0) != 0 && errno == ESRCH;
-        if (!dead && pid != getpid()) continue;
+        const char *rest = NULL;
+        if (step_of(names.items[i], &rest) < 0 || !cf_file_is_abandoned(rest)) continue;
         if (cf_path_join(path, sizeof path, fold_dir, names.items[i]) == CF_OK) unlink(path);
     }
     cf_strings_fini(&names);
@@ -287,5 +281,11 @@ cf_err cf_store_load_newest(const char *fold_dir, cf_checkpoint *c, bool *found)
         err = CF_OK;
     }
     free(steps);
+    /* Starting from nothing would throw the run away without asking. */
+    if (err == CF_OK && n > 0 && !*found)
+        return cf_fail(
+            CF_E_CHECKPOINT,
+            "%s: none of its %zu checkpoints can be read; remove them to start the fold again",
+            fold_dir, n);
     return err;
 }

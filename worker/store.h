@@ -21,7 +21,8 @@ CF_CHECKED cf_err cf_store_save(cf_store *s, const char *fold_dir, const cf_chec
 /* Waits for all saves; returns the first error. */
 CF_CHECKED cf_err cf_store_flush(cf_store *s);
 /* The newest checkpoint of a fold that verifies, or *found = false. Damaged ones are named in the
- * log and passed over. */
+ * log and passed over; CF_E_CHECKPOINT when there are checkpoints and none verifies, since
+ * starting from nothing would throw the run away. CF_E_DISK when one cannot be read at all. */
 CF_CHECKED cf_err cf_store_load_newest(const char *fold_dir, cf_checkpoint *c, bool *found);
 /* As above, but only this step. */
 CF_CHECKED cf_err cf_store_load_step(const char *fold_dir, int64_t step, cf_checkpoint *c);

@@ -142,12 +142,9 @@ cf_err cf_trainer_update(cf_trainer *t, const void *sums)
     const cf_config *c = e->config;
     int n_micro = (int)(c->train_batch / c->train_micro_batch);
     double loss = 0, correct = 0;
-    bool fault = false;
-    CF_TRY(read_tail(e, sums, &loss, &correct, &fault));
-    if (fault)
-        return cf_fail(CF_E_NUMERIC,
-                       "fold %d, step %lld: another rank met a value that is not "
-                       "finite",
+    CF_TRY(read_tail(e, sums, &loss, &correct, &t->flagged));
+    if (t->flagged)
+        return cf_fail(CF_E_NUMERIC, "fold %d, step %lld: a rank met a value that is not finite",
                        t->fold, (long long)t->step);
     t->loss = loss / n_micro;
     t->accuracy = correct / n_micro;

@@ -25,6 +25,7 @@ typedef struct cf_trainer {
     double loss_sum, correct_sum;
     int64_t n_summed;
     double loss, accuracy; /* of the last step */
+    bool flagged;          /* the last sums carried a fault flag */
 } cf_trainer;
 
 /* Initial weights and the sampler of `fold`. data_hash etc. belong to the checkpoint functions.

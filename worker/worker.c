@@ -17,7 +17,7 @@
 
 #define PLAN_DEADLINE_NS (600LL * 1000000000)
 #define ECHO_DELAY_NS    (2LL * 1000000000)
-#define BYE_DEADLINE_NS  (3600LL * 1000000000)
+#define LISTEN_NS        (10LL * 1000000000)
 
 /* One step's sums on their way through the group: two take turns, one computing, one being summed.
  */
@@ -60,16 +60,21 @@ static cf_err send_hello(worker *w)
     return cf_reporter_send(&w->reporter, &m);
 }
 
-static cf_err receive_kind(worker *w, cf_message_kind kind, int64_t timeout_ns, cf_message *m)
+/* Waits for one message of the given kind; deadline_ns 0: for ever, since the launcher ends us when
+ * the coordinator is gone. */
+static cf_err receive_kind(worker *w, cf_message_kind kind, int64_t deadline_ns, cf_message *m)
 {
     bool got = false;
     int rank = 0;
     void *bytes = NULL;
     size_t n = 0;
-    CF_TRY(cf_channel_receive(w->channel, timeout_ns, &got, &rank, &bytes, &n));
+    int64_t wait_ns = deadline_ns > 0 ? deadline_ns : LISTEN_NS;
+    do {
+        CF_TRY(cf_channel_receive(w->channel, wait_ns, &got, &rank, &bytes, &n));
+    } while (!got && deadline_ns == 0);
     if (!got)
         return cf_fail(CF_E_HANG, "no word from the coordinator for %lld s",
-                       (long long)(timeout_ns / 1000000000));
+                       (long long)(deadline_ns / 1000000000));
     cf_err err = cf_message_unpack(bytes, n, m);
     free(bytes);
     if (err == CF_OK && m->kind != kind) {
@@ -88,9 +93,11 @@ static cf_err receive_plan(worker *w)
     CF_TRY(
         cf_config_parse(w->plan.config_path, w->plan.config, strlen(w->plan.config), &w->config));
     CF_TRY(cf_cells_open(w->config.data_cells, &w->cells));
-    if (w->cells.n != w->plan.n_images)
-        return cf_fail(CF_E_DATA, "%s: %lld images here, %lld at the coordinator",
-                       w->config.data_cells, (long long)w->cells.n, (long long)w->plan.n_images);
+    if (w->cells.content_hash != w->plan.cells_hash || w->cells.n != w->plan.n_images)
+        return cf_fail(CF_E_DATA,
+                       "%s holds other images here (%016llx) than at the coordinator (%016llx)",
+                       w->config.data_cells, (unsigned long long)w->cells.content_hash,
+                       (unsigned long long)w->plan.cells_hash);
     return CF_OK;
 }
 
@@ -104,14 +111,6 @@ static cf_err agree(worker *w, cf_err mine)
 }
 
 /* ---- setting up ------------------------------------------------------------------------------ */
-
-static int compute_threads(const worker *w)
-{
-    if (w->config.run_threads > 0) return (int)w->config.run_threads;
-    long cores = sysconf(_SC_NPROCESSORS_ONLN);
-    long share = cores / (w->job->local_workers > 0 ? w->job->local_workers : 1);
-    return share > 1 ? (int)share : 1;
-}
 
 /* Leader and followers take up the same step of the same checkpoint. */
 static cf_err resume(worker *w, cf_trainer *t)
@@ -168,7 +167,7 @@ static cf_err set_up(worker *w)
     int group = w->plan.group_of_worker[me];
     CF_TRY(cf_comm_mpi_create(w->job->workers, group, me, &w->group));
     cf_err err = cf_engine_init(&w->engine, &w->config, &w->cells.scheme, w->job->local_index,
-                                compute_threads(w));
+                                (int)w->config.run_threads);
     CF_TRY(agree(w, err));
     size_t sum_bytes = (size_t)cf_engine_sums_count(&w->engine) * cf_engine_sum_bytes(&w->engine);
     for (int i = 0; i < 2; i++) {
@@ -296,10 +295,9 @@ static cf_err finish_step(worker *w, in_flight *slot)
     slot->fold = -1;
     int64_t start_ns = cf_clock_ns();
     CF_TRY(w->group->ops->wait(w->group, slot->ticket));
-    if (w->fault != CF_OK) return cf_fail(w->fault, "%s", w->fault_text);
     cf_err err = cf_trainer_update(t, slot->sums);
-    /* Without a fault here a numeric error is the flag of another rank, or all ranks' own. */
-    if (err == CF_E_NUMERIC && w->group->rank != 0) w->echo = true;
+    if (t->flagged && w->fault != CF_OK) return cf_fail(w->fault, "%s", w->fault_text);
+    if (t->flagged) w->echo = true;
     CF_TRY(err);
     w->reporter.step_ns += cf_clock_ns() - start_ns;
     return t->step % t->sampler.steps_per_epoch == 0 ? end_epoch(w, t) : CF_OK;
@@ -347,8 +345,11 @@ static void tear_down(worker *w)
     cf_loader_destroy(w->loader);
     for (int f = 0; f < w->n_folds; f++) cf_trainer_fini(&w->trainers[f]);
     cf_store_destroy(w->store);
+    /* After an error a sum may still be on its way: its buffer then stays until the process ends.
+     */
     for (int i = 0; i < 2; i++)
-        if (w->engine.backend != NULL) w->engine.ops->free(w->engine.backend, w->slots[i].sums);
+        if (w->engine.backend != NULL && w->slots[i].fold < 0)
+            w->engine.ops->free(w->engine.backend, w->slots[i].sums);
     cf_engine_fini(&w->engine);
     cf_cells_close(&w->cells);
     cf_message m = {.kind = CF_MSG_PLAN, .plan = w->plan};
@@ -384,7 +385,7 @@ static cf_err take_leave(worker *w, cf_err err)
     if (w->echo) cf_sleep_ns(ECHO_DELAY_NS);
     cf_err sent = cf_reporter_send(&w->reporter, &m);
     if (err != CF_OK || sent != CF_OK) return err != CF_OK ? err : sent;
-    CF_TRY(receive_kind(w, CF_MSG_BYE, BYE_DEADLINE_NS, &m));
+    CF_TRY(receive_kind(w, CF_MSG_BYE, 0, &m));
     cf_message_fini(&m);
     return CF_OK;
 }

@@ -3,6 +3,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <libgen.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -11,6 +12,7 @@
 #include <sys/statvfs.h>
 #include <unistd.h>
 
+#include "kernels/base/hash.h"
 #include "kernels/base/mem.h"
 
 /* ---- reading ----------------------------------------------------------------------------------
@@ -131,12 +133,30 @@ static cf_err write_failed(int fd, const char *path, size_t left)
                          available);
 }
 
+static uint32_t host_mark(void)
+{
+    char host[256] = "";
+    if (gethostname(host, sizeof host - 1) != 0) host[0] = '\0';
+    return (uint32_t)cf_hash64(host, strlen(host));
+}
+
+bool cf_file_is_abandoned(const char *suffix)
+{
+    unsigned host = 0;
+    int pid = 0, length = 0;
+    if (sscanf(suffix, ".tmp-%8x-%9d%n", &host, &pid, &length) != 2 || suffix[length] != '\0')
+        return false;
+    if (host != host_mark() || pid <= 0) return false;
+    return pid == getpid() || (kill((pid_t)pid, 0) != 0 && errno == ESRCH);
+}
+
 cf_err cf_file_create(const char *path, cf_file *file)
 {
     file->fd = -1;
     file->offset = 0;
     int n = snprintf(file->path, sizeof file->path, "%s", path);
-    int m = snprintf(file->temporary, sizeof file->temporary, "%s.tmp-%ld", path, (long)getpid());
+    int m = snprintf(file->temporary, sizeof file->temporary, "%s.tmp-%08x-%ld", path, host_mark(),
+                     (long)getpid());
     if (n <= 0 || m < 0 || (size_t)m >= sizeof file->temporary) {
         return cf_fail(CF_E_DISK, "path of %d bytes is empty or too long: %.80s", n, path);
     }

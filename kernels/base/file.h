@@ -31,7 +31,8 @@ typedef struct cf_file {
     char path[CF_PATH_MAX];
     char temporary[CF_PATH_MAX];
 } cf_file;
-/* Creates `<path>.tmp-<pid>`; the folder must exist. */
+/* Creates `<path>.tmp-<host>-<pid>` (host: eight hex digits of a hash of its name, since processes
+ * of several hosts may share a folder); the folder must exist. */
 CF_CHECKED cf_err cf_file_create(const char *path, cf_file *file);
 CF_CHECKED cf_err cf_file_write(cf_file *file, const void *bytes, size_t n);
 /* Writes over bytes already written; does not move the end. */
@@ -41,6 +42,10 @@ CF_CHECKED cf_err cf_file_write_at(cf_file *file, uint64_t offset, const void *b
 CF_CHECKED cf_err cf_file_commit(cf_file *file);
 /* Closes and removes the temporary. Does nothing after a commit. */
 void cf_file_abandon(cf_file *file);
+
+/* `suffix` is what follows a final name: true for the temporary of a process of this host that is
+ * gone, or of an earlier process with our own number. */
+bool cf_file_is_abandoned(const char *suffix);
 
 /* cf_file_create + write + commit. */
 CF_CHECKED cf_err cf_file_save(const char *path, const void *bytes, size_t n);
