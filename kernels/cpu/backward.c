@@ -7,51 +7,55 @@
 
 /* The pass of a node's gradient. What is behind the activation is kept where a residual's or a
  * sum's reader needs it, and where it already is the convolution's own gradient. */
-static cf_norm_pass gradient_pass(const cf_program *p, int node, int64_t image)
+static cf_norm_pass gradient_pass(const cf_program *p, int node, int64_t slice)
 {
-    cf_norm_pass pass = cf_cpu_norm_pass(p, node, image);
-    pass.n_contributions = cf_cpu_contributions(p, node, image, pass.contributions);
-    pass.gy = cf_cpu_gradient_at(p, node, image);
-    void *gres = cf_cpu_slot_at(p, node, CF_SLOT_GRES, image);
+    cf_norm_pass pass = cf_cpu_norm_pass(p, node, slice);
+    pass.n_contributions = cf_cpu_contributions(p, node, slice, pass.contributions);
+    pass.gy = cf_cpu_gradient_at(p, node, slice);
+    void *gres = cf_cpu_slot_at(p, node, CF_SLOT_GRES, slice);
     bool residual = p->graph->nodes[node].residual >= 0;
     if (residual || pass.n_contributions > 1 || !p->nodes[node].normalised)
-        pass.masked = gres != NULL ? gres : cf_cpu_slot_at(p, node, CF_SLOT_GY, image);
+        pass.masked = gres != NULL ? gres : cf_cpu_slot_at(p, node, CF_SLOT_GY, slice);
     return pass;
 }
 
 static void reduce_gradient(cf_program *p, int node, int64_t first, int64_t end)
 {
-    for (int64_t image = first; image < end; image++) {
-        cf_norm_pass pass = gradient_pass(p, node, image);
-        cf_norm_reduce(&pass, p->nodes[node].image_sums[image]);
+    for (int64_t slice = first; slice < end; slice++) {
+        cf_norm_pass pass = gradient_pass(p, node, slice);
+        cf_norm_reduce(&pass, p->nodes[node].slice_sums[slice]);
     }
 }
 
-static void reduce_list(cf_program *p, const cf_node_list *list, int64_t first, int64_t end)
+/* What a chunk of `worker` has given of the listed nodes. */
+static void reduce_list(cf_program *p, int worker, const cf_node_list *list, int64_t chunk)
 {
     if (list->n == 0) return;
     int64_t start = cf_clock_ns();
-    for (int i = 0; i < list->n; i++) reduce_gradient(p, list->items[i], first, end);
+    for (int i = 0; i < list->n; i++) {
+        int node = list->items[i];
+        reduce_gradient(p, node, cf_cpu_first_slice(p, worker, chunk, node),
+                        cf_cpu_first_slice(p, worker, chunk + 1, node));
+    }
     (void)cf_cpu_lap(p, CF_PHASE_NORM, start);
 }
 
 static cf_err reduce_chunk(cf_program *p, int node, int64_t chunk)
 {
-    int64_t first = chunk * p->nodes[node].chunk, start = cf_clock_ns();
-    reduce_gradient(p, node, first, first + p->nodes[node].chunk);
-    (void)cf_cpu_lap(p, CF_PHASE_NORM, start);
+    const cf_node_list self = {&node, 1};
+    reduce_list(p, node, &self, chunk);
     return CF_OK;
 }
 
-static void pool_backward(cf_program *p, int node, int64_t first, int64_t n_images)
+static void pool_backward(cf_program *p, int node, int64_t chunk)
 {
     const cf_node *n = &p->graph->nodes[node];
-    cf_pool pool = {.node = n, .n_images = n_images, .dtype = p->options.dtype};
-    pool.n_contributions = cf_cpu_contributions(p, node, first, pool.contributions);
-    pool.gin = cf_cpu_slot_at(p, node, CF_SLOT_GIN, first);
-    if (p->nodes[node].winner != NULL)
-        pool.winner =
-            p->nodes[node].winner + cf_shape_elements(n->out_shape) / n->out_shape.n * first;
+    const cf_cpu_node *own = &p->nodes[node];
+    cf_pool pool = {.node = n, .n_images = own->chunk, .dtype = p->options.dtype};
+    pool.n_contributions =
+        cf_cpu_contributions(p, node, cf_cpu_first_slice(p, node, chunk, node), pool.contributions);
+    pool.gin = cf_cpu_slot_at(p, node, CF_SLOT_GIN, cf_cpu_first_slice(p, node, chunk, n->in));
+    if (own->winner != NULL) pool.winner = own->winner + cf_pool_winners(n) * chunk * own->chunk;
     if (n->op == CF_OP_MAXPOOL) {
         cf_pool_max_backward(&pool);
     } else {
@@ -62,13 +66,16 @@ static void pool_backward(cf_program *p, int node, int64_t first, int64_t n_imag
 static cf_err conv_backward_chunk(cf_program *p, int node, int64_t chunk)
 {
     cf_cpu_node *own = &p->nodes[node];
-    int64_t first = chunk * own->chunk, end = first + own->chunk, start = cf_clock_ns();
-    for (int64_t image = first; own->normalised && image < end; image++) {
-        cf_norm_pass pass = gradient_pass(p, node, image);
+    int64_t first = cf_cpu_first_slice(p, node, chunk, node), start = cf_clock_ns();
+    int64_t end = cf_cpu_first_slice(p, node, chunk + 1, node);
+    for (int64_t slice = first; own->normalised && slice < end; slice++) {
+        cf_norm_pass pass = gradient_pass(p, node, slice);
         cf_norm_backward(&pass);
     }
     int in = p->graph->nodes[node].in;
-    if (own->conv.tiled && p->nodes[in].passing) cf_cpu_write_output(p, in, first, end);
+    if (own->conv.tiled && p->nodes[in].passing)
+        cf_cpu_write_output(p, in, cf_cpu_first_slice(p, node, chunk, in),
+                            cf_cpu_first_slice(p, node, chunk + 1, in));
     start = cf_cpu_lap(p, CF_PHASE_NORM, start);
     if (own->conv.tiled) {
         cf_conv_backward_tiles(&own->conv, chunk);
@@ -84,16 +91,15 @@ static cf_err backward_chunk(cf_program *p, int node, int64_t chunk)
 {
     const cf_node *n = &p->graph->nodes[node];
     cf_cpu_node *own = &p->nodes[node];
-    int64_t first = chunk * own->chunk, end = first + own->chunk;
     bool wanted = cf_cpu_slot(p, node, CF_SLOT_GIN) != NULL;
     if (n->op == CF_OP_CONV) {
         CF_TRY(conv_backward_chunk(p, node, chunk));
     } else if (wanted && (n->op == CF_OP_MAXPOOL || n->op == CF_OP_AVGPOOL)) {
         int64_t start = cf_clock_ns();
-        pool_backward(p, node, first, own->chunk);
+        pool_backward(p, node, chunk);
         (void)cf_cpu_lap(p, CF_PHASE_POOL, start);
     }
-    reduce_list(p, &own->reduce, first, end);
+    reduce_list(p, node, &own->reduce, chunk);
     return CF_OK;
 }
 
@@ -104,17 +110,17 @@ static cf_err finish_reduce(cf_program *p, int node, void *sums)
     cf_cpu_node *own = &p->nodes[node];
     int64_t k = n->out_shape.c;
     if (own->normalised) {
-        cf_norm_reduce_finish(&own->norm, own->image_sums, n->out_shape.n,
-                              n->out_shape.h * n->out_shape.w, k, own->gamma, own->dgamma,
-                              own->dbeta);
+        cf_norm_reduce_finish(&own->norm, own->slice_sums, n->out_shape.n * own->slices,
+                              n->out_shape.h * n->out_shape.w / own->slices, k, own->gamma,
+                              own->dgamma, own->dbeta);
         CF_TRY(cf_cpu_add(p, sums, n->gamma, own->dgamma));
         return cf_cpu_add(p, sums, n->beta, own->dbeta);
     }
     if (n->bias < 0) return CF_OK;
     for (int64_t c = 0; c < k; c++) {
         double sum = 0.0;
-        for (int64_t image = 0; image < n->out_shape.n; image++)
-            sum += own->image_sums[image].first[c];
+        for (int64_t slice = 0; slice < n->out_shape.n * own->slices; slice++)
+            sum += own->slice_sums[slice].first[c];
         own->dbeta[c] = (float)sum;
     }
     return cf_cpu_add(p, sums, n->bias, own->dbeta);

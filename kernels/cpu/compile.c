@@ -125,21 +125,51 @@ static cf_err check_graph(const cf_backend *b, const cf_graph *g, const cf_memor
 /* ---- nodes ------------------------------------------------------------------------------------
  */
 
-/* Images of a chunk: a divisor of N that keeps the activations of a node in the second-level cache,
- * or a few times its filter if that is larger, and leaves every thread a chunk. A micro-batch with
- * fewer images than threads is one chunk, in which only the convolutions use all threads. */
-static int64_t chunk_of(const cf_program *p, const cf_node *n)
+/* The second-level cache, for what one thread works on; two threads may share it. */
+enum { CACHE = 1 << 19 };
+
+static bool is_pointwise(const cf_node *n)
 {
-    enum { CACHE = 1 << 20 };
-    int64_t images = n->out_shape.n, threads = p->backend->n_threads;
-    if (images < threads) return images;
-    size_t item = cf_dtype_bytes(p->options.dtype);
-    size_t all = (size_t)(cf_shape_elements(n->in_shape) + cf_shape_elements(n->out_shape)) * item;
-    size_t filter = n->weight >= 0 ? (size_t)p->graph->params[n->weight].count * item : 0;
+    return n->op == CF_OP_CONV && n->conv.kernel == 1 && n->conv.stride == 1;
+}
+
+static size_t both_bytes(const cf_program *p, const cf_node *n)
+{
+    return (size_t)((cf_shape_elements(n->in_shape) + cf_shape_elements(n->out_shape)) /
+                    n->out_shape.n) *
+           cf_dtype_bytes(p->options.dtype);
+}
+
+/* Slices (rows of pixels) of one image: as few as keep every 1x1 convolution of this height and
+ * width in the cache. The same for all nodes of that size, so that one's slices are another's. */
+static int64_t slices_of(const cf_program *p, const cf_shape *size)
+{
+    size_t most = 0;
+    for (int i = 0; i < p->graph->n_nodes; i++) {
+        const cf_node *n = &p->graph->nodes[i];
+        bool same = n->out_shape.h == size->h && n->out_shape.w == size->w;
+        if (same && is_pointwise(n) && both_bytes(p, n) > most) most = both_bytes(p, n);
+    }
+    for (int64_t s = 1; s < size->h; s++)
+        if (size->h % s == 0 && most / (size_t)s <= CACHE) return s;
+    return size->h;
+}
+
+/* Parts (slices or images) of a chunk: a divisor of their number that keeps the activations of a
+ * node in the cache, or a few times its filter if that is larger, and leaves every thread a chunk.
+ * A micro-batch with fewer parts than threads is one chunk, in which only the convolutions use all
+ * threads. */
+static int64_t chunk_of(const cf_program *p, const cf_node *n, int64_t split)
+{
+    int64_t parts = n->out_shape.n * split, threads = p->backend->n_threads, best = 1;
+    if (parts < threads) return parts;
+    size_t part = both_bytes(p, n) / (size_t)split;
+    size_t filter = n->weight >= 0 ? (size_t)p->graph->params[n->weight].count *
+                                         cf_dtype_bytes(p->options.dtype)
+                                   : 0;
     size_t limit = filter > CACHE ? filter : CACHE;
-    int64_t best = 1;
-    for (int64_t d = 2; d <= images / threads; d++)
-        if (images % d == 0 && all / (size_t)(images / d) <= limit) best = d;
+    for (int64_t d = 2; d <= parts / threads; d++)
+        if (parts % d == 0 && part * (size_t)d <= limit) best = d;
     return best;
 }
 
@@ -154,12 +184,12 @@ static cf_err keep_channels(cf_program *p, const cf_node *n, cf_cpu_node *own)
     CF_TRY(cf_cpu_keep(p, k, sizeof(float), &own->dbeta));
     if (n->bias >= 0) CF_TRY(cf_cpu_keep(p, k, sizeof(float), &own->bias));
     if (p->options.mode != CF_MODE_TRAIN || n->op != CF_OP_CONV) return CF_OK;
-    size_t images = (size_t)n->out_shape.n;
+    size_t slices = (size_t)(n->out_shape.n * own->slices);
     double *sums = NULL;
-    CF_TRY(cf_cpu_keep(p, images * 2 * k, sizeof *sums, &sums));
-    CF_TRY(cf_cpu_keep(p, images, sizeof *own->image_sums, &own->image_sums));
-    for (size_t i = 0; i < images; i++)
-        own->image_sums[i] = (cf_norm_sums){sums + 2 * i * k, sums + (2 * i + 1) * k};
+    CF_TRY(cf_cpu_keep(p, slices * 2 * k, sizeof *sums, &sums));
+    CF_TRY(cf_cpu_keep(p, slices, sizeof *own->slice_sums, &own->slice_sums));
+    for (size_t i = 0; i < slices; i++)
+        own->slice_sums[i] = (cf_norm_sums){sums + 2 * i * k, sums + (2 * i + 1) * k};
     return CF_OK;
 }
 
@@ -185,7 +215,7 @@ static cf_err prepare_conv(cf_program *p, int i)
     cf_conv_setup setup = {.node = n,
                            .dtype = p->options.dtype,
                            .mode = p->options.mode,
-                           .chunk = own->chunk,
+                           .n_chunks = own->n_chunks,
                            .n_threads = p->backend->n_threads,
                            .bias = !own->normalised && n->bias >= 0,
                            .activate = plain && n->conv.act != CF_ACT_NONE,
@@ -200,11 +230,13 @@ static cf_err prepare_node(cf_program *p, int i)
     const cf_node *n = &p->graph->nodes[i];
     cf_cpu_node *own = &p->nodes[i];
     bool train = p->options.mode == CF_MODE_TRAIN;
-    own->chunk = chunk_of(p, n);
-    own->n_chunks = n->out_shape.n / own->chunk;
+    own->slices = slices_of(p, &n->out_shape);
+    own->split = is_pointwise(n) ? own->slices : 1;
+    own->chunk = chunk_of(p, n, own->split);
+    own->n_chunks = n->out_shape.n * own->split / own->chunk;
     own->passing = is_passing(p, i);
     if (n->op == CF_OP_MAXPOOL && train)
-        CF_TRY(cf_cpu_keep(p, (size_t)cf_shape_elements(n->out_shape), 1, &own->winner));
+        CF_TRY(cf_cpu_keep(p, (size_t)(n->out_shape.n * cf_pool_winners(n)), 1, &own->winner));
     if (n->op != CF_OP_CONV && n->op != CF_OP_DENSE) return CF_OK;
     CF_TRY(keep_channels(p, n, own));
     if (n->op == CF_OP_DENSE) {
@@ -242,8 +274,8 @@ static shared_memory shared_needs(const cf_program *p)
         grow(&need.gy, s->gy);
         if (!p->nodes[i].passing) continue; /* a pool may be the reader */
         const cf_node *n = &p->graph->nodes[i];
-        int64_t chunk = p->nodes[n->uses[0]].chunk, image = n->out_shape.h * n->out_shape.w;
-        grow(&need.in, (size_t)(chunk * image * n->out_shape.c) * cf_dtype_bytes(p->options.dtype));
+        size_t all = (size_t)cf_shape_elements(n->out_shape) * cf_dtype_bytes(p->options.dtype);
+        grow(&need.in, all / (size_t)p->nodes[n->uses[0]].n_chunks);
     }
     return need;
 }

@@ -20,17 +20,17 @@ static bool is_gathered(const cf_node *node)
 }
 
 /* A 1x1 filter sees pixels, not images: one long row of them is what oneDNN cuts best. */
-static void as_one_row(cf_dnnl_conv *spec)
+static void as_one_row(cf_dnnl_conv *spec, int64_t pixels)
 {
-    spec->w = spec->ow = spec->n * spec->oh * spec->ow;
+    spec->w = spec->ow = pixels;
     spec->n = spec->h = spec->oh = spec->stride = 1;
     spec->pad_bottom = spec->pad_right = 0;
 }
 
-static cf_dnnl_conv spec_of(const cf_conv_setup *s, const cf_slab *slab, int64_t images)
+static cf_dnnl_conv spec_of(const cf_conv_setup *s, const cf_slab *slab, int64_t n_chunks)
 {
     const cf_node *node = s->node;
-    cf_dnnl_conv spec = {.n = images,
+    cf_dnnl_conv spec = {.n = node->in_shape.n / n_chunks,
                          .h = node->in_shape.h,
                          .w = node->in_shape.w,
                          .c = node->in_shape.c,
@@ -48,7 +48,8 @@ static cf_dnnl_conv spec_of(const cf_conv_setup *s, const cf_slab *slab, int64_t
                          .bias = s->bias,
                          .activate = s->activate,
                          .slope = node->conv.act == CF_ACT_LEAKY ? node->conv.slope : 0.0f};
-    if (is_pointwise(node)) as_one_row(&spec);
+    const cf_shape *out = &node->out_shape;
+    if (is_pointwise(node)) as_one_row(&spec, out->n * out->h * out->w / n_chunks);
     return spec;
 }
 
@@ -69,12 +70,8 @@ bool cf_conv_is_tiled(const cf_node *node, cf_dtype dtype)
 {
     enum { MOST = 1 << 18, MOST_GROUPED = 1 << 19 };
     if (dtype != CF_BF16 || !cf_tiles_available()) return false;
-    const cf_conv *c = &node->conv;
-    cf_slab slab = cf_tiles_slab(node);
-    int64_t wide = slab.c_group * slab.merged, tall = slab.k_group * slab.merged;
-    int64_t elements = node->out_shape.c * c->kernel * c->kernel * wide;
-    if (wide % 16 != 0 || tall % 16 != 0) return false;
-    return elements <= (c->groups > 1 ? MOST_GROUPED : MOST);
+    int64_t elements = cf_tiles_output(node);
+    return elements > 0 && elements <= (node->conv.groups > 1 ? MOST_GROUPED : MOST);
 }
 
 static size_t larger(size_t a, size_t b)
@@ -86,7 +83,7 @@ static size_t larger(size_t a, size_t b)
 static cf_err init_chunked(cf_dnnl *d, cf_conv_run *run)
 {
     const cf_conv_setup *s = &run->setup;
-    cf_dnnl_conv spec = spec_of(s, &run->slab, s->chunk);
+    cf_dnnl_conv spec = spec_of(s, &run->slab, run->n_chunks);
     cf_err err = CF_OK;
     if (run->n_chunks > 1) omp_set_num_threads(1);
     CF_TRY_GOTO(cf_dnnl_conv_create(d, &spec, CF_DNNL_FORWARD, &run->forward), out);
@@ -139,7 +136,7 @@ static cf_err init_outer_product(cf_dnnl *d, cf_conv_run *run)
 static cf_err init_tiles(cf_conv_run *run)
 {
     const cf_conv_setup *s = &run->setup;
-    CF_TRY(cf_tiles_plan(s->node, &run->tiles));
+    CF_TRY(cf_tiles_plan(s->node, run->n_chunks, &run->tiles));
     run->sizes.tiles = cf_tiles_scratch(&run->tiles);
     run->sizes.expanded = (size_t)cf_tiles_elements(&run->tiles) * sizeof(float);
     run->sizes.gradient = run->sizes.expanded * (size_t)s->n_threads;
@@ -148,7 +145,7 @@ static cf_err init_tiles(cf_conv_run *run)
 
 static cf_err init_conv_weights(cf_dnnl *d, cf_conv_run *run)
 {
-    cf_dnnl_conv spec = spec_of(&run->setup, &run->slab, run->setup.node->in_shape.n);
+    cf_dnnl_conv spec = spec_of(&run->setup, &run->slab, 1);
     CF_TRY(cf_dnnl_conv_create(d, &spec, CF_DNNL_BACKWARD_WEIGHTS, &run->weights));
     CF_TRY(cf_dnnl_unpack_create(d, run->weights, &run->unpack));
     run->sizes.gradient = cf_dnnl_bytes(run->weights, CF_DNNL_WEIGHTS);
@@ -184,7 +181,8 @@ cf_err cf_conv_init(cf_dnnl *d, const cf_conv_setup *setup, cf_conv_run *run)
 {
     const cf_node *node = setup->node;
     run->setup = *setup;
-    run->n_chunks = node->in_shape.n / setup->chunk;
+    run->n_chunks = setup->n_chunks;
+    run->chunk_images = node->in_shape.n / setup->n_chunks;
     run->slab = cf_slab_plan(node->in_shape.c, node->out_shape.c, node->conv.groups,
                              node->conv.kernel, setup->dtype == CF_F32 ? SLAB_F32 : SLAB_BF16);
     run->tiled = setup->mode == CF_MODE_TRAIN && cf_conv_is_tiled(node, setup->dtype);
@@ -372,16 +370,16 @@ static void scatter(const cf_conv_run *run, int64_t first, int64_t end)
 
 cf_err cf_conv_forward(cf_conv_run *run, int64_t chunk)
 {
-    int64_t first = chunk * run->setup.chunk;
-    if (run->sizes.gathered > 0) gather(run, first, first + run->setup.chunk);
+    int64_t first = chunk * run->chunk_images;
+    if (run->sizes.gathered > 0) gather(run, first, first + run->chunk_images);
     return cf_dnnl_run(run->forward_calls[chunk]);
 }
 
 cf_err cf_conv_backward_data(cf_conv_run *run, int64_t chunk)
 {
-    int64_t first = chunk * run->setup.chunk;
+    int64_t first = chunk * run->chunk_images;
     CF_TRY(cf_dnnl_run(run->data_calls[chunk]));
-    if (run->sizes.gathered > 0) scatter(run, first, first + run->setup.chunk);
+    if (run->sizes.gathered > 0) scatter(run, first, first + run->chunk_images);
     return CF_OK;
 }
 
@@ -391,8 +389,8 @@ void cf_conv_backward_tiles(cf_conv_run *run, int64_t chunk)
     int thread = cf_chunk_thread(chunk, run->n_chunks, n_threads);
     bool fresh = chunk == 0 || cf_chunk_thread(chunk - 1, run->n_chunks, n_threads) != thread;
     float *sum = (float *)run->memory.gradient + cf_tiles_elements(&run->tiles) * thread;
-    cf_tiles_add(&run->tiles, chunk_in(run, chunk), chunk_gy(run, chunk), run->setup.chunk, fresh,
-                 sum, run->memory.tiles[thread]);
+    cf_tiles_add(&run->tiles, chunk_in(run, chunk), chunk_gy(run, chunk), fresh, sum,
+                 run->memory.tiles[thread]);
 }
 
 static const float *finish_tiles(cf_conv_run *run)

@@ -43,7 +43,7 @@ typedef struct cf_conv_setup {
     const cf_node *node;
     cf_dtype dtype;
     cf_mode mode;
-    int64_t chunk; /* images; divides N */
+    int64_t n_chunks; /* of whole images, or with a 1x1 filter of stride 1 of pixels */
     int n_threads;
     bool bias, activate; /* in the same pass */
     bool want_gin;
@@ -56,7 +56,7 @@ typedef struct cf_conv_run {
     cf_slab slab;
     bool tiled; /* the filter's gradient is computed chunk by chunk on tiles */
     cf_tiles tiles;
-    int64_t n_chunks;
+    int64_t n_chunks, chunk_images; /* images: 0 where a chunk is less than one */
     cf_dnnl_op *forward, *data, *weights, *pack[2], *unpack;
     cf_dnnl_call **forward_calls, **data_calls; /* [n_chunks] */
     cf_dnnl_call *weights_call, *pack_calls[2], *unpack_call;

@@ -204,15 +204,15 @@ static void widen(const void *from, cf_dtype dtype, int64_t n, float *to)
     }
 }
 
-/* An output that is not kept is made again, image by image. */
+/* An output that is not kept is made again, slice by slice. */
 static void peek_passing(cf_program *p, int node, float *host)
 {
     const cf_shape *s = &p->graph->nodes[node].out_shape;
-    int64_t elements = s->h * s->w * s->c;
-    for (int64_t image = 0; image < s->n; image++) {
-        cf_cpu_write_output(p, node, image, image + 1);
-        widen(cf_cpu_output_at(p, node, image), p->options.dtype, elements,
-              host + image * elements);
+    int64_t slices = p->nodes[node].slices, elements = s->h * s->w * s->c / slices;
+    for (int64_t slice = 0; slice < s->n * slices; slice++) {
+        cf_cpu_write_output(p, node, slice, slice + 1);
+        widen(cf_cpu_output_at(p, node, slice), p->options.dtype, elements,
+              host + slice * elements);
     }
 }
 

@@ -9,8 +9,8 @@
 static void load_images(cf_program *p, int64_t first, int64_t end)
 {
     const cf_shape *s = &p->graph->nodes[0].out_shape;
-    int64_t image = s->h * s->w * s->c, n = (end - first) * image;
-    const float *from = p->batch->images + first * image;
+    int64_t slice = s->h * s->w * s->c / p->nodes[0].slices, n = (end - first) * slice;
+    const float *from = p->batch->images + first * slice;
     void *to = cf_cpu_slot_at(p, 0, CF_SLOT_Z, first);
     if (p->options.dtype == CF_F32) {
         memcpy(to, from, (size_t)n * sizeof *from);
@@ -31,30 +31,35 @@ void cf_cpu_write_output(cf_program *p, int node, int64_t first, int64_t end)
         load_images(p, first, end);
         return;
     }
-    for (int64_t image = first; image < end; image++) {
-        cf_norm_pass pass = cf_cpu_norm_pass(p, node, image);
+    for (int64_t slice = first; slice < end; slice++) {
+        cf_norm_pass pass = cf_cpu_norm_pass(p, node, slice);
         cf_norm_apply(&pass);
     }
 }
 
-static void write_list(cf_program *p, const cf_node_list *list, int64_t first, int64_t end)
+/* What a chunk of `worker` needs of the listed nodes. */
+static void write_list(cf_program *p, int worker, const cf_node_list *list, int64_t chunk)
 {
     int64_t start = cf_clock_ns();
-    for (int i = 0; i < list->n; i++) cf_cpu_write_output(p, list->items[i], first, end);
+    for (int i = 0; i < list->n; i++) {
+        int node = list->items[i];
+        cf_cpu_write_output(p, node, cf_cpu_first_slice(p, worker, chunk, node),
+                            cf_cpu_first_slice(p, worker, chunk + 1, node));
+    }
     if (list->n > 0) (void)cf_cpu_lap(p, CF_PHASE_NORM, start);
 }
 
-static cf_pool pool_at(const cf_program *p, int node, int64_t first, int64_t n_images)
+static cf_pool pool_of(const cf_program *p, int node, int64_t chunk)
 {
     const cf_node *n = &p->graph->nodes[node];
+    int64_t out = cf_cpu_first_slice(p, node, chunk, node), image = chunk * p->nodes[node].chunk;
     cf_pool pool = {.node = n,
-                    .n_images = n_images,
+                    .n_images = p->nodes[node].chunk,
                     .dtype = p->options.dtype,
-                    .out = cf_cpu_slot_at(p, node, CF_SLOT_Z, first)};
-    pool.in = cf_cpu_output_at(p, n->in, first);
+                    .out = cf_cpu_slot_at(p, node, CF_SLOT_Z, out)};
+    pool.in = cf_cpu_output_at(p, n->in, cf_cpu_first_slice(p, node, chunk, n->in));
     if (p->nodes[node].winner != NULL)
-        pool.winner =
-            p->nodes[node].winner + cf_shape_elements(n->out_shape) / n->out_shape.n * first;
+        pool.winner = p->nodes[node].winner + cf_pool_winners(n) * image;
     return pool;
 }
 
@@ -63,14 +68,15 @@ static cf_pool pool_at(const cf_program *p, int node, int64_t first, int64_t n_i
 static cf_err conv_chunk(cf_program *p, int node, int64_t chunk)
 {
     cf_cpu_node *own = &p->nodes[node];
-    int64_t first = chunk * own->chunk, end = first + own->chunk, start = cf_clock_ns();
+    int64_t first = cf_cpu_first_slice(p, node, chunk, node), start = cf_clock_ns();
+    int64_t end = cf_cpu_first_slice(p, node, chunk + 1, node);
     CF_TRY(cf_conv_forward(&own->conv, chunk));
     start = cf_cpu_lap(p, CF_PHASE_FORWARD, start);
     bool train = p->options.mode == CF_MODE_TRAIN;
-    for (int64_t image = first; image < end; image++) {
-        cf_norm_pass pass = cf_cpu_norm_pass(p, node, image);
+    for (int64_t slice = first; slice < end; slice++) {
+        cf_norm_pass pass = cf_cpu_norm_pass(p, node, slice);
         if (own->normalised && train) {
-            cf_norm_statistics(&pass, own->image_sums[image]);
+            cf_norm_statistics(&pass, own->slice_sums[slice]);
         } else if (own->normalised || p->graph->nodes[node].residual >= 0) {
             cf_norm_apply(&pass);
         }
@@ -82,13 +88,12 @@ static cf_err conv_chunk(cf_program *p, int node, int64_t chunk)
 static cf_err forward_chunk(cf_program *p, int node, int64_t chunk)
 {
     const cf_cpu_node *own = &p->nodes[node];
-    int64_t first = chunk * own->chunk;
-    write_list(p, &own->write, first, first + own->chunk);
+    write_list(p, node, &own->write, chunk);
     cf_op op = p->graph->nodes[node].op;
     if (op == CF_OP_CONV) return conv_chunk(p, node, chunk);
     if (op != CF_OP_MAXPOOL && op != CF_OP_AVGPOOL) return CF_OK;
     int64_t start = cf_clock_ns();
-    cf_pool pool = pool_at(p, node, first, own->chunk);
+    cf_pool pool = pool_of(p, node, chunk);
     if (op == CF_OP_MAXPOOL) {
         cf_pool_max(&pool);
     } else {
@@ -100,8 +105,7 @@ static cf_err forward_chunk(cf_program *p, int node, int64_t chunk)
 
 static cf_err write_after_chunk(cf_program *p, int node, int64_t chunk)
 {
-    int64_t first = chunk * p->nodes[node].chunk;
-    write_list(p, &p->nodes[node].write_after, first, first + p->nodes[node].chunk);
+    write_list(p, node, &p->nodes[node].write_after, chunk);
     return CF_OK;
 }
 
@@ -110,8 +114,9 @@ static void finish_statistics(cf_program *p, int node)
     const cf_node *n = &p->graph->nodes[node];
     cf_cpu_node *own = &p->nodes[node];
     int64_t k = n->out_shape.c;
-    cf_norm_finish(&own->norm, own->image_sums, n->out_shape.n, n->out_shape.h * n->out_shape.w, k,
-                   n->conv.norm_eps, own->gamma, own->beta, own->unbiased);
+    cf_norm_finish(&own->norm, own->slice_sums, n->out_shape.n * own->slices,
+                   n->out_shape.h * n->out_shape.w / own->slices, k, n->conv.norm_eps, own->gamma,
+                   own->beta, own->unbiased);
     /* A bias before batch normalisation is taken away again by it, with a gradient of exactly zero,
      * so training leaves it out; the running mean has to know it, for inference does not. */
     for (int64_t c = 0; c < k; c++)

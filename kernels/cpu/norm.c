@@ -190,6 +190,10 @@ CF_INLINE void apply_pixels(const cf_norm_pass *p, int64_t r, int count, int64_t
     for (int k = 0; k < count; k++) {
         int64_t i = (r + k) * p->c + c;
         cf_pair x = cf_pair_load(p->y, i, o.dtype, lanes), y = {0};
+        int64_t ahead = i + 2 * TOGETHER * p->c;
+        cf_prefetch(p->y, ahead, o.dtype);
+        if (o.residual != NO_RESIDUAL) cf_prefetch(p->residual, ahead, o.dtype);
+        cf_prefetch_write(p->z, ahead, o.dtype);
         if (o.residual != NO_RESIDUAL) y = cf_pair_load(p->residual, i, o.dtype, lanes);
         x.a = apply_vec(x.a, y.a, n.scale.a, n.shift.a, n.rscale.a, n.rshift.a, p->slope, o);
         x.b = apply_vec(x.b, y.b, n.scale.b, n.shift.b, n.rscale.b, n.rshift.b, p->slope, o);

@@ -83,6 +83,11 @@ CF_INLINE void add_pixels(const cf_norm_pass *p, block_sums *sums, int64_t r, in
     for (int j = 0; j < count; j++) {
         int64_t i = (r + j) * p->c + c;
         cf_pair g = gradient_at(p, i, lanes, k.dtype, k.n > 0 ? k.n : p->n_contributions);
+        int64_t ahead = i + 2 * TOGETHER * p->c;
+        if (k.norm) cf_prefetch(p->y, ahead, k.dtype);
+        if (k.sign == SIGN_OF_Z) cf_prefetch(p->z, ahead, k.dtype);
+        if (k.n == 2) cf_prefetch(p->contributions[1], ahead, k.dtype);
+        cf_prefetch(p->contributions[0], ahead, k.dtype);
         cf_pair y = {0};
         if (k.norm) y = cf_pair_load(p->y, i, k.dtype, lanes);
         g = rectify(p, g, y, &n, i, lanes, k.dtype, k.sign);
@@ -225,6 +230,10 @@ CF_INLINE void backward_pixels(const cf_norm_pass *p, const void *source, int64_
     for (int k = 0; k < count; k++) {
         int64_t i = (r + k) * p->c + c;
         cf_pair g = cf_pair_load(source, i, dtype, lanes), y = cf_pair_load(p->y, i, dtype, lanes);
+        int64_t ahead = i + 2 * TOGETHER * p->c;
+        cf_prefetch(source, ahead, dtype);
+        cf_prefetch(p->y, ahead, dtype);
+        if (sign == SIGN_OF_Z) cf_prefetch(p->z, ahead, dtype);
         g = rectify(p, g, y, &n, i, lanes, dtype, sign);
         y.a = cf_vec_fma(y.a, n.b.a, n.d.a);
         y.b = cf_vec_fma(y.b, n.b.b, n.d.b);

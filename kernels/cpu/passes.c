@@ -11,44 +11,54 @@ void *cf_cpu_slot(const cf_program *p, int node, cf_slot slot)
     return b->bytes > 0 ? p->arena + b->offset : NULL;
 }
 
-void *cf_cpu_slot_at(const cf_program *p, int node, cf_slot slot, int64_t image)
+/* The gradient of a node's input has the input's height and width. */
+static int64_t slices_of(const cf_program *p, int node, cf_slot slot)
+{
+    return p->nodes[slot == CF_SLOT_GIN ? p->graph->nodes[node].in : node].slices;
+}
+
+void *cf_cpu_slot_at(const cf_program *p, int node, cf_slot slot, int64_t slice)
 {
     const cf_buffer *b = &p->plan->buffers[node][slot];
     if (b->bytes == 0) return NULL;
-    size_t per_image = b->bytes / (size_t)p->graph->nodes[node].out_shape.n;
-    return p->arena + b->offset + per_image * (size_t)image;
+    int64_t n = p->graph->nodes[node].out_shape.n * slices_of(p, node, slot);
+    return p->arena + b->offset + b->bytes / (size_t)n * (size_t)slice;
 }
 
-/* A chunk of `reader` in its thread's own memory, at an image of `bytes`. */
-static void *at_in_chunk(const cf_program *p, int reader, void *const *own, int64_t image,
-                         size_t bytes)
+int64_t cf_cpu_first_slice(const cf_program *p, int worker, int64_t chunk, int node)
 {
-    const cf_cpu_node *r = &p->nodes[reader];
-    int64_t chunk = image / r->chunk;
-    char *base = own[cf_chunk_thread(chunk, r->n_chunks, p->backend->n_threads)];
-    return base + (size_t)(image % r->chunk) * bytes;
+    const cf_cpu_node *w = &p->nodes[worker];
+    return chunk * w->chunk * p->nodes[node].slices / w->split;
 }
 
-static size_t image_bytes(const cf_program *p, int node)
+static size_t slice_bytes(const cf_program *p, int node)
 {
     const cf_shape *s = &p->graph->nodes[node].out_shape;
-    return (size_t)(s->h * s->w * s->c) * cf_dtype_bytes(p->options.dtype);
+    return (size_t)(s->h * s->w * s->c / p->nodes[node].slices) * cf_dtype_bytes(p->options.dtype);
 }
 
-void *cf_cpu_output_at(const cf_program *p, int node, int64_t image)
+/* A slice of `node` in the memory of the thread whose chunk of `worker` it belongs to. */
+static void *at_in_chunk(const cf_program *p, int worker, void *const *own, int node, int64_t slice)
 {
-    if (!p->nodes[node].passing) return cf_cpu_slot_at(p, node, CF_SLOT_Z, image);
-    int reader = p->graph->nodes[node].uses[0];
-    return at_in_chunk(p, reader, p->shared.in_chunk, image, image_bytes(p, node));
+    const cf_cpu_node *w = &p->nodes[worker];
+    int64_t slices = cf_cpu_first_slice(p, worker, 1, node);
+    char *base = own[cf_chunk_thread(slice / slices, w->n_chunks, p->backend->n_threads)];
+    return base + (size_t)(slice % slices) * slice_bytes(p, node);
 }
 
-void *cf_cpu_gradient_at(const cf_program *p, int node, int64_t image)
+void *cf_cpu_output_at(const cf_program *p, int node, int64_t slice)
 {
-    if (!p->nodes[node].conv.setup.gy_chunk) return cf_cpu_slot_at(p, node, CF_SLOT_GY, image);
-    return at_in_chunk(p, node, p->shared.gy_chunk, image, image_bytes(p, node));
+    if (!p->nodes[node].passing) return cf_cpu_slot_at(p, node, CF_SLOT_Z, slice);
+    return at_in_chunk(p, p->graph->nodes[node].uses[0], p->shared.in_chunk, node, slice);
 }
 
-int cf_cpu_contributions(const cf_program *p, int node, int64_t image,
+void *cf_cpu_gradient_at(const cf_program *p, int node, int64_t slice)
+{
+    if (!p->nodes[node].conv.setup.gy_chunk) return cf_cpu_slot_at(p, node, CF_SLOT_GY, slice);
+    return at_in_chunk(p, node, p->shared.gy_chunk, node, slice);
+}
+
+int cf_cpu_contributions(const cf_program *p, int node, int64_t slice,
                          const void *parts[CF_GRAPH_MAX_USES])
 {
     const cf_node *own = &p->graph->nodes[node];
@@ -58,27 +68,27 @@ int cf_cpu_contributions(const cf_program *p, int node, int64_t image,
         bool again = u > 0 && own->uses[u] == own->uses[u - 1];
         const cf_node *reader = &p->graph->nodes[own->uses[u]];
         cf_slot slot = reader->in == node && !again ? CF_SLOT_GIN : CF_SLOT_GRES;
-        parts[n++] = cf_cpu_slot_at(p, own->uses[u], slot, image);
+        parts[n++] = cf_cpu_slot_at(p, own->uses[u], slot, slice);
     }
     return n;
 }
 
-cf_norm_pass cf_cpu_norm_pass(const cf_program *p, int node, int64_t image)
+cf_norm_pass cf_cpu_norm_pass(const cf_program *p, int node, int64_t slice)
 {
     const cf_node *n = &p->graph->nodes[node];
     const cf_cpu_node *own = &p->nodes[node];
-    cf_norm_pass pass = {.rows = n->out_shape.h * n->out_shape.w,
+    cf_norm_pass pass = {.rows = n->out_shape.h * n->out_shape.w / own->slices,
                          .c = n->out_shape.c,
                          .dtype = p->options.dtype,
                          .act = n->conv.act,
                          .slope = n->conv.act == CF_ACT_LEAKY ? n->conv.slope : 0.0f,
                          .channels = own->normalised ? &own->norm : NULL,
-                         .z = cf_cpu_output_at(p, node, image)};
-    pass.y = own->normalised ? cf_cpu_slot_at(p, node, CF_SLOT_Y, image) : pass.z;
+                         .z = cf_cpu_output_at(p, node, slice)};
+    pass.y = own->normalised ? cf_cpu_slot_at(p, node, CF_SLOT_Y, slice) : pass.z;
     if (n->residual < 0) return pass;
     bool fold = p->nodes[n->residual].folded;
-    pass.residual = fold ? cf_cpu_slot_at(p, n->residual, CF_SLOT_Y, image)
-                         : cf_cpu_output_at(p, n->residual, image);
+    pass.residual = fold ? cf_cpu_slot_at(p, n->residual, CF_SLOT_Y, slice)
+                         : cf_cpu_output_at(p, n->residual, slice);
     if (fold) pass.residual_channels = &p->nodes[n->residual].norm;
     return pass;
 }

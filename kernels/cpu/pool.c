@@ -7,7 +7,19 @@
 
 static int lanes_at(int64_t c, int64_t channels)
 {
-    return channels - c < CF_LANES ? (int)(channels - c) : CF_LANES;
+    return channels - c < CF_PAIR ? (int)(channels - c) : CF_PAIR;
+}
+
+/* Channels with room for whole pairs. */
+static int64_t padded(int64_t channels)
+{
+    return (channels + CF_PAIR - 1) / CF_PAIR * CF_PAIR;
+}
+
+int64_t cf_pool_winners(const cf_node *node)
+{
+    const cf_shape *out = &node->out_shape;
+    return out->h * out->w * padded(out->c);
 }
 
 /* The part of a window inside the image: rows r0 .. r1-1 of the kernel; the same for columns. */
@@ -27,44 +39,55 @@ static span window_at(int64_t out, int stride, int pad, int kernel, int64_t size
 /* ---- maximum ----------------------------------------------------------------------------------
  */
 
-/* One window, channels c .. c+15. A NaN wins, so that it is not lost. */
-CF_INLINE void max_window(const cf_pool *p, int64_t image, span rows, span cols, int64_t out,
-                          int64_t c, int lanes, cf_dtype dtype)
+/* A window's output pixel, counted over all images, and its part inside the image. */
+typedef struct window {
+    int64_t image, pixel;
+    span rows, cols;
+} window;
+
+CF_INLINE void keep_larger(cf_vec *best, cf_ivec *which, cf_vec x, int at)
+{
+    cf_ivec wins = ~(x <= *best); /* a NaN wins, so that it is not lost */
+    *best = cf_vec_select(wins, x, *best);
+    *which = (*which & ~wins) | (wins & at);
+}
+
+/* Channels c .. c+31. */
+CF_INLINE void max_window(const cf_pool *p, const window *w, int64_t c, int lanes, cf_dtype dtype)
 {
     const cf_shape *in = &p->node->in_shape;
-    cf_vec best = cf_vec_set(-INFINITY);
-    cf_ivec which = {0};
     int kernel = p->node->conv.kernel;
-    which += rows.r0 * kernel + cols.r0;
-    for (int r = rows.r0; r < rows.r1; r++) {
-        for (int s = cols.r0; s < cols.r1; s++) {
-            int64_t pixel = (image * in->h + rows.first + r) * in->w + cols.first + s;
-            cf_vec x = cf_vec_load_part(p->in, pixel * in->c + c, dtype, lanes);
-            cf_ivec wins = ~(x <= best);
-            best = cf_vec_select(wins, x, best);
-            which = (which & ~wins) | (wins & (r * kernel + s));
+    cf_pair best = {cf_vec_set(-INFINITY), cf_vec_set(-INFINITY)};
+    cf_ivec first = (cf_ivec){0} + (w->rows.r0 * kernel + w->cols.r0), a = first, b = first;
+    for (int r = w->rows.r0; r < w->rows.r1; r++) {
+        for (int s = w->cols.r0; s < w->cols.r1; s++) {
+            int64_t pixel = (w->image * in->h + w->rows.first + r) * in->w + w->cols.first + s;
+            cf_pair x = cf_pair_load(p->in, pixel * in->c + c, dtype, lanes);
+            keep_larger(&best.a, &a, x.a, r * kernel + s);
+            keep_larger(&best.b, &b, x.b, r * kernel + s);
         }
     }
-    cf_vec_store_part(p->out, out + c, dtype, lanes, best);
+    cf_pair_store(p->out, w->pixel * in->c + c, dtype, lanes, best);
     if (p->winner == NULL) return;
-    typedef uint8_t bytes __attribute__((vector_size(16)));
-    bytes b = __builtin_convertvector(which, bytes);
-    memcpy(p->winner + out + c, &b, (size_t)lanes);
+    cf_bytes bytes[2] = {__builtin_convertvector(a, cf_bytes),
+                         __builtin_convertvector(b, cf_bytes)};
+    memcpy(p->winner + w->pixel * padded(in->c) + c, bytes, sizeof bytes);
 }
 
 CF_INLINE void max_body(const cf_pool *p, cf_dtype dtype)
 {
     const cf_node *node = p->node;
     const cf_shape *in = &node->in_shape, *out = &node->out_shape;
-    const cf_conv *w = &node->conv;
+    const cf_conv *conv = &node->conv;
     for (int64_t i = 0; i < p->n_images * out->h; i++) {
-        int64_t image = i / out->h;
-        span rows = window_at(i % out->h, w->stride, node->pad_top, w->kernel, in->h);
+        window w = {.image = i / out->h};
+        w.rows = window_at(i % out->h, conv->stride, node->pad_top, conv->kernel, in->h);
         for (int64_t x = 0; x < out->w; x++) {
-            span cols = window_at(x, w->stride, node->pad_left, w->kernel, in->w);
-            int64_t at = (i * out->w + x) * in->c;
-            for (int64_t c = 0; c < in->c; c += CF_LANES)
-                max_window(p, image, rows, cols, at, c, lanes_at(c, in->c), dtype);
+            w.pixel = i * out->w + x;
+            w.cols = window_at(x, conv->stride, node->pad_left, conv->kernel, in->w);
+            int64_t c = 0;
+            for (; c + CF_PAIR <= in->c; c += CF_PAIR) max_window(p, &w, c, CF_PAIR, dtype);
+            if (c < in->c) max_window(p, &w, c, lanes_at(c, in->c), dtype);
         }
     }
 }
@@ -78,20 +101,15 @@ void cf_pool_max(const cf_pool *p)
     }
 }
 
-CF_INLINE cf_vec gradient_at(const cf_pool *p, int64_t i, int lanes, cf_dtype dtype)
+CF_INLINE cf_pair gradient_at(const cf_pool *p, int64_t i, int lanes, cf_dtype dtype)
 {
-    cf_vec g = cf_vec_load_part(p->contributions[0], i, dtype, lanes);
-    for (int k = 1; k < p->n_contributions; k++)
-        g += cf_vec_load_part(p->contributions[k], i, dtype, lanes);
+    cf_pair g = cf_pair_load(p->contributions[0], i, dtype, lanes);
+    for (int k = 1; k < p->n_contributions; k++) {
+        cf_pair more = cf_pair_load(p->contributions[k], i, dtype, lanes);
+        g.a += more.a;
+        g.b += more.b;
+    }
     return g;
-}
-
-CF_INLINE cf_ivec winner_at(const uint8_t *winner, int lanes)
-{
-    typedef uint8_t bytes __attribute__((vector_size(16)));
-    bytes b = {0};
-    memcpy(&b, winner, (size_t)lanes);
-    return __builtin_convertvector(b, cf_ivec);
 }
 
 /* First and one past the last output index whose window holds input index `i`. */
@@ -104,38 +122,52 @@ static void windows_over(int64_t i, int stride, int pad, int kernel, int64_t n_o
     if (*end > n_out) *end = n_out;
 }
 
-/* One input pixel gathers from the windows it has won. */
-CF_INLINE void max_backward_pixel(const cf_pool *p, int64_t image, int64_t y, int64_t x,
+/* An input pixel and the windows over it. */
+typedef struct covered {
+    int64_t image, y, x;
+    int64_t oy0, oy1, ox0, ox1;
+} covered;
+
+/* One input pixel gathers from the windows it has won. Channels c .. c+31. */
+CF_INLINE void max_backward_pixel(const cf_pool *p, const covered *at, int64_t c, int lanes,
                                   cf_dtype dtype)
 {
     const cf_node *node = p->node;
     const cf_shape *in = &node->in_shape, *out = &node->out_shape;
     const cf_conv *w = &node->conv;
-    int64_t oy0, oy1, ox0, ox1;
-    windows_over(y, w->stride, node->pad_top, w->kernel, out->h, &oy0, &oy1);
-    windows_over(x, w->stride, node->pad_left, w->kernel, out->w, &ox0, &ox1);
-    for (int64_t c = 0; c < in->c; c += CF_LANES) {
-        int lanes = lanes_at(c, in->c);
-        cf_vec sum = {0};
-        for (int64_t oy = oy0; oy < oy1; oy++) {
-            for (int64_t ox = ox0; ox < ox1; ox++) {
-                int64_t at = ((image * out->h + oy) * out->w + ox) * in->c + c;
-                int64_t r = y - (oy * w->stride - node->pad_top);
-                int64_t s = x - (ox * w->stride - node->pad_left);
-                cf_ivec won = winner_at(p->winner + at, lanes) == (int32_t)(r * w->kernel + s);
-                sum += (cf_vec)((cf_ivec)gradient_at(p, at, lanes, dtype) & won);
-            }
+    cf_pair sum = {0};
+    for (int64_t oy = at->oy0; oy < at->oy1; oy++) {
+        int64_t r = at->y - (oy * w->stride - node->pad_top);
+        for (int64_t ox = at->ox0; ox < at->ox1; ox++) {
+            int64_t pixel = (at->image * out->h + oy) * out->w + ox;
+            int64_t s = at->x - (ox * w->stride - node->pad_left);
+            const uint8_t *winner = p->winner + pixel * padded(in->c) + c;
+            uint8_t code = (uint8_t)(r * w->kernel + s);
+            cf_pair g = gradient_at(p, pixel * in->c + c, lanes, dtype);
+            sum.a = cf_vec_add_where(sum.a, g.a, winner, code);
+            sum.b = cf_vec_add_where(sum.b, g.b, winner + CF_LANES, code);
         }
-        int64_t to = ((image * in->h + y) * in->w + x) * in->c + c;
-        cf_vec_store_part(p->gin, to, dtype, lanes, sum);
     }
+    int64_t to = (at->image * in->h + at->y) * in->w + at->x;
+    cf_pair_store(p->gin, to * in->c + c, dtype, lanes, sum);
 }
 
 CF_INLINE void max_backward_body(const cf_pool *p, cf_dtype dtype)
 {
-    const cf_shape *in = &p->node->in_shape;
-    for (int64_t i = 0; i < p->n_images * in->h; i++)
-        for (int64_t x = 0; x < in->w; x++) max_backward_pixel(p, i / in->h, i % in->h, x, dtype);
+    const cf_node *node = p->node;
+    const cf_shape *in = &node->in_shape, *out = &node->out_shape;
+    const cf_conv *w = &node->conv;
+    for (int64_t i = 0; i < p->n_images * in->h; i++) {
+        covered at = {.image = i / in->h, .y = i % in->h};
+        windows_over(at.y, w->stride, node->pad_top, w->kernel, out->h, &at.oy0, &at.oy1);
+        for (at.x = 0; at.x < in->w; at.x++) {
+            windows_over(at.x, w->stride, node->pad_left, w->kernel, out->w, &at.ox0, &at.ox1);
+            int64_t c = 0;
+            for (; c + CF_PAIR <= in->c; c += CF_PAIR)
+                max_backward_pixel(p, &at, c, CF_PAIR, dtype);
+            if (c < in->c) max_backward_pixel(p, &at, c, lanes_at(c, in->c), dtype);
+        }
+    }
 }
 
 void cf_pool_max_backward(const cf_pool *p)
@@ -157,18 +189,23 @@ CF_INLINE void mean_body(const cf_pool *p, cf_dtype dtype)
     const cf_shape *in = &p->node->in_shape;
     int64_t pixels = in->h * in->w;
     for (int64_t n = 0; n < p->n_images; n++) {
-        for (int64_t c = 0; c < in->c; c += CF_LANES) {
+        for (int64_t c = 0; c < in->c; c += CF_PAIR) {
             int lanes = lanes_at(c, in->c);
-            cf_vec total = {0};
+            cf_pair total = {0};
             for (int64_t i = 0; i < pixels; i += PART) {
                 int64_t end = i + PART < pixels ? i + PART : pixels;
-                cf_vec sum = {0};
-                for (int64_t k = i; k < end; k++)
-                    sum += cf_vec_load_part(p->in, (n * pixels + k) * in->c + c, dtype, lanes);
-                total += sum;
+                cf_pair sum = {0};
+                for (int64_t k = i; k < end; k++) {
+                    cf_pair x = cf_pair_load(p->in, (n * pixels + k) * in->c + c, dtype, lanes);
+                    sum.a += x.a;
+                    sum.b += x.b;
+                }
+                total.a += sum.a;
+                total.b += sum.b;
             }
-            total *= 1.0f / (float)pixels;
-            cf_vec_store_part(p->out, n * in->c + c, dtype, lanes, total);
+            total.a *= 1.0f / (float)pixels;
+            total.b *= 1.0f / (float)pixels;
+            cf_pair_store(p->out, n * in->c + c, dtype, lanes, total);
         }
     }
 }
@@ -188,11 +225,12 @@ CF_INLINE void mean_backward_body(const cf_pool *p, cf_dtype dtype)
     int64_t pixels = in->h * in->w;
     for (int64_t n = 0; n < p->n_images; n++) {
         for (int64_t k = 0; k < pixels; k++) {
-            for (int64_t c = 0; c < in->c; c += CF_LANES) {
+            for (int64_t c = 0; c < in->c; c += CF_PAIR) {
                 int lanes = lanes_at(c, in->c);
-                cf_vec g = gradient_at(p, n * in->c + c, lanes, dtype);
-                g *= 1.0f / (float)pixels;
-                cf_vec_store_part(p->gin, (n * pixels + k) * in->c + c, dtype, lanes, g);
+                cf_pair g = gradient_at(p, n * in->c + c, lanes, dtype);
+                g.a *= 1.0f / (float)pixels;
+                g.b *= 1.0f / (float)pixels;
+                cf_pair_store(p->gin, (n * pixels + k) * in->c + c, dtype, lanes, g);
             }
         }
     }

@@ -36,13 +36,15 @@ typedef struct cf_node_list {
 } cf_node_list;
 
 typedef struct cf_cpu_node {
-    int64_t chunk, n_chunks; /* images of a chunk; chunks of the micro-batch */
+    int64_t slices; /* of one image of the output: the same for all nodes of its height and width */
+    int64_t split; /* a chunk is a number of these parts of an image: slices, or 1 (whole images) */
+    int64_t chunk, n_chunks; /* parts of a chunk; chunks of the micro-batch */
     cf_conv_run conv;        /* CONV */
     bool normalised;         /* batch normalisation */
     bool passing;            /* Z is not kept: its reader makes it again, chunk by chunk */
     bool folded; /* its reader normalises it: this node's Z is never written in training */
     cf_norm_channels norm;
-    cf_norm_sums *image_sums;   /* [N] */
+    cf_norm_sums *slice_sums;   /* [N * slices] */
     float *gamma, *beta, *bias; /* [K] copies, bias also of DENSE */
     float *mean, *unbiased;     /* [K] what goes into the state's sum */
     float *dgamma, *dbeta;      /* [K]; dbeta is the bias' gradient without normalisation */
@@ -93,17 +95,20 @@ CF_CHECKED cf_err cf_cpu_keep(cf_program *p, size_t n, size_t item_bytes, void *
 
 /* passes.c: what forward and backward share. */
 void *cf_cpu_slot(const cf_program *p, int node, cf_slot slot);
-/* Slot of a node at an image; NULL where the plan has none. */
-void *cf_cpu_slot_at(const cf_program *p, int node, cf_slot slot, int64_t image);
-/* A node's output at an image, or where the thread that works on that image makes it again. */
-void *cf_cpu_output_at(const cf_program *p, int node, int64_t image);
+/* Slot of a node at a slice (of the slot's own height and width); NULL where the plan has none. */
+void *cf_cpu_slot_at(const cf_program *p, int node, cf_slot slot, int64_t slice);
+/* A node's output at a slice, or where the thread that works on that slice makes it again. */
+void *cf_cpu_output_at(const cf_program *p, int node, int64_t slice);
 /* The same for the gradient of Y. */
-void *cf_cpu_gradient_at(const cf_program *p, int node, int64_t image);
-/* Parts of the gradient of a node's output at an image; returns their number. */
-int cf_cpu_contributions(const cf_program *p, int node, int64_t image,
+void *cf_cpu_gradient_at(const cf_program *p, int node, int64_t slice);
+/* Parts of the gradient of a node's output at a slice; returns their number. */
+int cf_cpu_contributions(const cf_program *p, int node, int64_t slice,
                          const void *parts[CF_GRAPH_MAX_USES]);
-/* A pass over one image of a convolution node; the backward pass adds what it needs. */
-cf_norm_pass cf_cpu_norm_pass(const cf_program *p, int node, int64_t image);
+/* First slice of a chunk of `worker`, counted in the slices of `node`; that of the next is its end.
+ */
+int64_t cf_cpu_first_slice(const cf_program *p, int worker, int64_t chunk, int node);
+/* A pass over one slice of a convolution node; the backward pass adds what it needs. */
+cf_norm_pass cf_cpu_norm_pass(const cf_program *p, int node, int64_t slice);
 typedef cf_err (*cf_cpu_chunk_fn)(cf_program *p, int node, int64_t chunk);
 /* Calls fn for each chunk of a node, on the threads that own them. */
 CF_CHECKED cf_err cf_cpu_for_chunks(cf_program *p, int node, cf_cpu_chunk_fn fn);
@@ -114,7 +119,7 @@ CF_CHECKED cf_err cf_cpu_add(cf_program *p, void *sums, int param, const float *
 
 /* forward.c, backward.c */
 CF_CHECKED cf_err cf_cpu_forward(cf_program *p, const cf_batch *batch);
-/* Normalisation, residual and activation of a node's images, or the input's images. */
+/* Normalisation, residual and activation of a node's slices, or the input's images. */
 void cf_cpu_write_output(cf_program *p, int node, int64_t first, int64_t end);
 CF_CHECKED cf_err cf_cpu_backward(cf_program *p, void *sums);
 

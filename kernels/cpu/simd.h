@@ -21,6 +21,7 @@ typedef float cf_vec __attribute__((vector_size(64)));
 typedef int32_t cf_ivec __attribute__((vector_size(64)));
 typedef uint32_t cf_uvec __attribute__((vector_size(64)));
 typedef uint16_t cf_hvec __attribute__((vector_size(32)));
+typedef uint8_t cf_bytes __attribute__((vector_size(16)));
 
 CF_INLINE cf_vec cf_vec_set(float x)
 {
@@ -104,6 +105,20 @@ CF_INLINE void cf_vec_store_part(void *p, int64_t i, cf_dtype dtype, int lanes, 
 CF_INLINE cf_vec cf_vec_select(cf_ivec mask, cf_vec a, cf_vec b)
 {
     return (cf_vec)(((cf_ivec)a & mask) | ((cf_ivec)b & ~mask));
+}
+
+/* sum + x where bytes[0..15] equal `code`. */
+CF_INLINE cf_vec cf_vec_add_where(cf_vec sum, cf_vec x, const uint8_t *bytes, uint8_t code)
+{
+    cf_bytes b;
+    memcpy(&b, bytes, sizeof b);
+#if defined(__AVX512BW__) && defined(__AVX512VL__)
+    __mmask16 won = _mm_cmpeq_epi8_mask((__m128i)b, _mm_set1_epi8((char)code));
+    return (cf_vec)_mm512_mask_add_ps((__m512)sum, won, (__m512)sum, (__m512)x);
+#else
+    cf_ivec won = __builtin_convertvector(b, cf_ivec) == (int32_t)code;
+    return sum + (cf_vec)((cf_ivec)x & won);
+#endif
 }
 
 /* The activation function itself, for slopes from 0 to 1; a NaN stays one. */
@@ -210,6 +225,17 @@ CF_INLINE cf_pair cf_pair_sorted(const float *p, int64_t i, cf_dtype dtype, int 
                                              24, 26, 28, 30),
                      __builtin_shufflevector(x.a, x.b, 1, 3, 5, 7, 9, 11, 13, 15, 17, 19, 21, 23,
                                              25, 27, 29, 31)};
+}
+
+/* Asks for element i, which may lie behind the array's end. */
+CF_INLINE void cf_prefetch(const void *p, int64_t i, cf_dtype dtype)
+{
+    __builtin_prefetch((const char *)p + i * (dtype == CF_F32 ? 4 : 2), 0);
+}
+
+CF_INLINE void cf_prefetch_write(void *p, int64_t i, cf_dtype dtype)
+{
+    __builtin_prefetch((char *)p + i * (dtype == CF_F32 ? 4 : 2), 1);
 }
 
 /* The element, counted from a pair's first, that stands at place l of its 32. */

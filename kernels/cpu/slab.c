@@ -52,7 +52,9 @@ static void convert(const float *in, int64_t n, cf_dtype dtype, void *out, int64
 void cf_slab_expand(const cf_slab *s, const float *filter, cf_dtype dtype, void *out)
 {
     if (s->merged == 1) {
-        convert(filter, cf_slab_elements(s), dtype, out, 0);
+        int64_t row = s->area * s->c_group;
+#pragma omp parallel for schedule(static) if (s->k * row > 1 << 16)
+        for (int64_t k = 0; k < s->k; k++) convert(filter + k * row, row, dtype, out, k * row);
         return;
     }
     int64_t width = s->c_group * s->merged;

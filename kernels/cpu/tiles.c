@@ -1,9 +1,7 @@
 #include "kernels/cpu/tiles.h"
 
-#include <stdlib.h>
 #include <string.h>
 
-#include "kernels/base/mem.h"
 #include "kernels/cpu/simd.h"
 
 #if defined(__AMX_BF16__) && defined(__AVX512BW__) && defined(__linux__)
@@ -15,105 +13,13 @@
 #endif
 
 enum {
-    SIDE = 16,   /* rows of a tile; channels of a tile */
-    STEP = 32,   /* pixels of a tile */
-    TILE = 512,  /* elements of a tile */
-    BLOCK = 512, /* pixels brought into tile order at a time */
-    STRIP = 256, /* rows whose tiles are kept at a time */
+    SIDE = CF_TILES_SIDE,
+    STEP = 32,  /* pixels of a tile */
+    TILE = 512, /* elements of a tile */
+    BLOCK = CF_TILES_BLOCK,
+    STRIP = CF_TILES_STRIP,
     STEPS = BLOCK / STEP
 };
-
-/* ---- plan -------------------------------------------------------------------------------------
- */
-
-static void fill_offsets(const cf_node *node, int32_t *offsets)
-{
-    const cf_shape *in = &node->in_shape, *out = &node->out_shape;
-    const cf_conv *w = &node->conv;
-    for (int tap = 0; tap < w->kernel * w->kernel; tap++) {
-        for (int64_t p = 0; p < out->h * out->w; p++) {
-            int64_t y = p / out->w * w->stride + tap / w->kernel - node->pad_top;
-            int64_t x = p % out->w * w->stride + tap % w->kernel - node->pad_left;
-            bool inside = y >= 0 && y < in->h && x >= 0 && x < in->w;
-            *offsets++ = inside ? (int32_t)((y * in->w + x) * in->c) : -1;
-        }
-    }
-}
-
-cf_slab cf_tiles_slab(const cf_node *node)
-{
-    return cf_slab_plan(node->in_shape.c, node->out_shape.c, node->conv.groups, node->conv.kernel,
-                        SIDE);
-}
-
-cf_err cf_tiles_plan(const cf_node *node, cf_tiles *t)
-{
-    const cf_shape *in = &node->in_shape, *out = &node->out_shape;
-    *t = (cf_tiles){.in_image = in->h * in->w * in->c,
-                    .pixels = out->h * out->w,
-                    .c = in->c,
-                    .k = out->c,
-                    .taps = (int64_t)node->conv.kernel * node->conv.kernel,
-                    .slab = cf_tiles_slab(node)};
-    t->c_slab = t->slab.c_group * t->slab.merged;
-    t->k_slab = t->slab.k_group * t->slab.merged;
-    if (t->c_slab % SIDE != 0 || t->k_slab % SIDE != 0 || t->in_image > INT32_MAX)
-        return cf_fail(CF_E_UNEXPECTED, "node %s: channels do not fit tiles", node->name);
-    t->swapped = t->taps == 1 && t->c_slab == t->c && t->k > t->c;
-    CF_TRY(cf_new(&t->offsets, (size_t)(t->taps * t->pixels), sizeof *t->offsets));
-    fill_offsets(node, t->offsets);
-    return CF_OK;
-}
-
-void cf_tiles_fini(cf_tiles *t)
-{
-    free(t->offsets);
-    *t = (cf_tiles){0};
-}
-
-int64_t cf_tiles_elements(const cf_tiles *t)
-{
-    return t->k * t->taps * t->c_slab;
-}
-
-/* Columns of a slab's output: of the whole output where there is but one. */
-static int64_t columns(const cf_tiles *t)
-{
-    return t->swapped ? t->k : t->taps * t->c_slab;
-}
-
-static int64_t widest(const cf_tiles *t)
-{
-    return t->k > t->c ? t->k : t->c;
-}
-
-/* Left and right tiles, a row of zeros, tables of pixel pointers. */
-size_t cf_tiles_scratch(const cf_tiles *t)
-{
-    int64_t elements = (STRIP + columns(t)) * BLOCK + widest(t);
-    return (size_t)elements * sizeof(uint16_t) + (size_t)(t->taps + 1) * BLOCK * sizeof(void *) +
-           64;
-}
-
-static void add_parts(float *out, int64_t n, int64_t n_parts)
-{
-#pragma omp parallel for schedule(static) if (n > 1 << 16)
-    for (int64_t i = 0; i < n; i++)
-        for (int64_t m = 1; m < n_parts; m++) out[i] += out[m * n + i];
-}
-
-const float *cf_tiles_finish(const cf_tiles *t, float *out, int64_t n_parts, float *spare)
-{
-    if (n_parts > 1) add_parts(out, cf_tiles_elements(t), n_parts);
-    if (t->slab.merged > 1) {
-        cf_slab_extract(&t->slab, out, spare);
-        return spare;
-    }
-    if (!t->swapped) return out;
-    for (int64_t k = 0; k < t->k; k++)
-        for (int64_t c = 0; c < t->c; c++) spare[k * t->c + c] = out[c * t->k + k];
-    return spare;
-}
 
 #if HAVE_TILES
 
@@ -359,7 +265,7 @@ static void add_run(const cf_tiles *t, const run *r, block *b, float *out)
 {
     const uint16_t **left = t->swapped ? r->of_in : r->of_gy;
     int64_t rows = t->swapped ? t->c : t->k_slab, all = t->swapped ? t->c : t->k;
-    int64_t cols = columns(t);
+    int64_t cols = cf_tiles_columns(t);
     for (int64_t slab = 0; slab < all / rows; slab++) {
         pack_slab(t, r, slab, b->right);
         for (int64_t strip = slab * rows; strip < (slab + 1) * rows; strip += STRIP) {
@@ -371,17 +277,35 @@ static void add_run(const cf_tiles *t, const run *r, block *b, float *out)
     }
 }
 
-void cf_tiles_add(const cf_tiles *t, const uint16_t *in, const uint16_t *gy, int64_t n_images,
-                  bool fresh, float *out, void *scratch)
+/* The chunk's images, each with its frame of zeros. */
+static void copy_frames(const cf_tiles *t, const uint16_t *in, uint16_t *frames)
 {
-    int64_t all = n_images * t->pixels;
+    const cf_node *n = t->node;
+    const cf_shape *s = &n->in_shape;
+    int64_t width = s->w < t->frame_w - n->pad_left ? s->w : t->frame_w - n->pad_left;
+    memset(frames, 0, (size_t)cf_tiles_frames(t) * sizeof *frames);
+    for (int64_t image = 0; image < t->chunk / t->pixels; image++) {
+        for (int64_t y = 0; y < s->h && y + n->pad_top < t->frame_h; y++) {
+            int64_t row = (y + n->pad_top) * t->frame_w + n->pad_left;
+            memcpy(frames + image * t->in_image + row * t->c, in + (image * s->h + y) * s->w * s->c,
+                   (size_t)(width * s->c) * sizeof *frames);
+        }
+    }
+}
+
+void cf_tiles_add(const cf_tiles *t, const uint16_t *in, const uint16_t *gy, bool fresh, float *out,
+                  void *scratch)
+{
+    int64_t all = t->chunk;
     block b = {.left = scratch, .fresh = fresh};
     b.right = b.left + STRIP * BLOCK;
-    uint16_t *zeros = b.right + columns(t) * BLOCK;
-    memset(zeros, 0, (size_t)widest(t) * sizeof *zeros);
-    char *tables = (char *)(zeros + widest(t));
+    uint16_t *zeros = b.right + cf_tiles_columns(t) * BLOCK;
+    memset(zeros, 0, (size_t)cf_tiles_widest(t) * sizeof *zeros);
+    uint16_t *frames = zeros + cf_tiles_widest(t);
+    if (t->frame_w > 0) copy_frames(t, in, frames);
+    char *tables = (char *)(frames + cf_tiles_frames(t));
     tables += -(uintptr_t)tables % sizeof(void *);
-    run r = {.in = in, .gy = gy, .zeros = zeros};
+    run r = {.in = t->frame_w > 0 ? frames : in, .gy = gy, .zeros = zeros};
     r.of_gy = (const uint16_t **)(void *)tables;
     r.of_in = r.of_gy + BLOCK;
     configure();
@@ -403,10 +327,10 @@ bool cf_tiles_available(void)
     return false;
 }
 
-void cf_tiles_add(const cf_tiles *t, const uint16_t *in, const uint16_t *gy, int64_t n_images,
-                  bool fresh, float *out, void *scratch)
+void cf_tiles_add(const cf_tiles *t, const uint16_t *in, const uint16_t *gy, bool fresh, float *out,
+                  void *scratch)
 {
-    (void)t, (void)in, (void)gy, (void)n_images, (void)fresh, (void)out, (void)scratch;
+    (void)t, (void)in, (void)gy, (void)fresh, (void)out, (void)scratch;
 }
 
 #endif
