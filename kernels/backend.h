@@ -14,6 +14,7 @@
 
 #include "kernels/base/err.h"
 #include "kernels/graph/graph.h"
+#include "kernels/math/augment.h"
 
 /* Fixed-point scales of `reduce: exact`: value * 2^bits, rounded to nearest even, summed as int64.
  * A gradient below 2^-41 rounds to zero; one above CF_EXACT_GRAD_LIMIT is a numeric error. */
@@ -21,10 +22,12 @@ enum { CF_EXACT_GRAD_BITS = 40, CF_EXACT_STATE_BITS = 32 };
 #define CF_EXACT_GRAD_LIMIT  8192.0f    /* 1024 micro-batches still fit 63 bits */
 #define CF_EXACT_STATE_LIMIT 2097152.0f /* batch means and variances */
 
-/* The sum of a step over micro-batches, one flat buffer, [cf_sums_count()] elements in this order:
- * gradients [n_weights]; batch-norm moments [n_state] (the batch mean at MEAN's offset, the
+/* The sum of a step over micro-batches, one flat buffer, [cf_sums_count() + 1] elements in this
+ * order: gradients [n_weights]; batch-norm moments [n_state] (the batch mean at MEAN's offset, the
  * unbiased batch variance at VAR's); loss [1]; correct [1], the share of the micro-batch's images
- * whose highest class is the label. */
+ * whose highest class is the label; fault flag [1], not zero when a value was not finite or above
+ * its limit. A backend that works behind its caller (cuda) raises the flag itself, and cf_backend_
+ * ops.fault names the tensor; one that waits (cpu) returns CF_E_NUMERIC and leaves the flag. */
 static inline int64_t cf_sums_count(const cf_graph *g)
 {
     return g->n_weights + g->n_state + 2;
@@ -47,12 +50,28 @@ typedef struct cf_compile_options {
     cf_dtype dtype;   /* of activations; weights' masters and sums are fp32 or int64 */
     cf_reduce reduce; /* element type of sums: int64_t or float */
     bool deterministic;
+    bool timed;          /* measure phases, even where that costs time (cuda: no graph, events) */
+    bool may_tune;       /* time engine candidates for shapes that `engines` does not hold */
+    const char *engines; /* file of engine choices, read and, with may_tune, added to; NULL: none */
 } cf_compile_options;
 
-/* One micro-batch, in host memory. */
+/* A stored image and what becomes of it on the way into the network. */
+typedef struct cf_raw_image {
+    const uint8_t *pixels; /* host memory, [height][width][3] RGB; borrowed until the run returns */
+    int64_t offset; /* byte of the same pixels in the store given to hold_pixels; -1: not there */
+    int height, width;
+    cf_augment augment;
+} cf_raw_image;
+
+/* One micro-batch, in host memory. Borrowed until the call that takes it returns. */
 typedef struct cf_batch {
-    const float *images; /* [N,H,W,3], normalised; borrowed */
+    const float *images; /* [N,H,W,3], normalised; NULL: raw is used */
     const int *labels;   /* [N], class index; NULL in inference */
+    /* For backends that augment themselves (augments): [n_raw], at most N; slots past them are
+     * zero, with label 0. */
+    const cf_raw_image *raw;
+    int n_raw;
+    cf_normalize normalize;
 } cf_batch;
 
 typedef enum cf_optimizer { CF_OPT_SGD, CF_OPT_ADAM, CF_OPT_ADAMW } cf_optimizer;
@@ -66,7 +85,7 @@ typedef struct cf_update {
     float *moment1;   /* [n_weights] momentum or first moment, updated */
     float *moment2;   /* [n_weights] second moment (Adam, AdamW), updated; NULL for SGD */
     float *ema;       /* [n_weights + n_state] averaged weights and moments, updated; NULL: none */
-    const void *sums; /* the step's sum, int64_t or float, [cf_sums_count] */
+    const void *sums; /* the step's sum, int64_t or float, [cf_sums_count + 1] */
     cf_reduce reduce;
     int n_micro;                 /* micro-batches in the sum: gradients are divided by it */
     const uint8_t *decay;        /* [n_weights] 1 where weight decay applies */
@@ -82,11 +101,22 @@ typedef struct cf_update {
 typedef struct cf_backend cf_backend;
 typedef struct cf_program cf_program;
 
+/* Elements [first, first + count) of the sums that are final once `event` (cudaEvent_t) has passed
+ * in the micro-batch run last; together all ranges cover the sums once. */
+typedef struct cf_ready {
+    int64_t first, count;
+    void *event;
+} cf_ready;
+
 typedef struct cf_backend_ops {
     const char *name; /* "cpu", "cuda" */
     /* device: ordinal or -1 for the default; n_threads: host threads for compute (0: all). */
     cf_err (*open)(int device, int n_threads, cf_backend **out);
     void (*close)(cf_backend *b); /* accepts NULL */
+    /* Where alloc's memory is: sums travel by a comm of the same kind (kernels/comm/comm.h). */
+    bool on_device;
+    /* Takes cf_batch.raw and warps, colours and normalises by itself. */
+    bool augments;
     /* One line about the device and its library, for logs and benchmarks. */
     void (*describe)(const cf_backend *b, char *text, size_t n);
 
@@ -95,6 +125,18 @@ typedef struct cf_backend_ops {
     cf_err (*copy_in)(cf_backend *b, void *dst, const void *host_src, size_t bytes);
     cf_err (*copy_out)(cf_backend *b, void *host_dst, const void *src, size_t bytes);
     cf_err (*zero)(cf_backend *b, void *dst, size_t bytes);
+    /* The five below may be NULL: no memory or queue apart from the host's. */
+    /* Host memory that the device reads and writes directly (pinned). */
+    cf_err (*alloc_host)(cf_backend *b, size_t bytes, void **out);
+    void (*free_host)(cf_backend *b, void *p);
+    /* Bytes free and in all on the device, at this moment. */
+    cf_err (*memory)(cf_backend *b, size_t *free_bytes, size_t *total_bytes);
+    /* Copies a whole pixel store (the cells file's pixel data) onto the device when it fits and
+     * leaves `reserve` bytes free; *held says whether. One store a backend; blocks until copied. */
+    cf_err (*hold_pixels)(cf_backend *b, const void *pixels, size_t bytes, size_t reserve,
+                          bool *held);
+    /* The queue that all work is issued to (cudaStream_t), for the comm. */
+    void *(*queue)(cf_backend *b);
 
     /* False, with the reason in `why`, for a node this backend cannot run. */
     bool (*supports)(const cf_backend *b, const cf_node *node, const cf_compile_options *o,
@@ -109,9 +151,20 @@ typedef struct cf_backend_ops {
     /* Makes the weights current: converts and packs them for the kernels. weights [n_weights],
      * state [n_state], backend memory, not kept. To be called after every update. */
     cf_err (*set_weights)(cf_program *p, const float *weights, const float *state);
-    /* Forward, loss and backward of one micro-batch, added to `sums` (backend memory). Errors:
-     * CF_E_NUMERIC naming the first tensor with a NaN, an infinity or a value over the limit. */
+    /* Forward, loss and backward of one micro-batch, added to `sums` (backend memory,
+     * [cf_sums_count() + 1]). May return before the work is done. Errors: CF_E_NUMERIC naming the
+     * first tensor with a NaN, an infinity or a value over the limit, or the fault flag instead. */
     cf_err (*train)(cf_program *p, const cf_batch *batch, void *sums);
+    /* Where train raises the flag: waits, then CF_E_NUMERIC naming the first tensor that went wrong
+     * since the last call, CF_OK when this program met nothing. NULL: train says so itself. */
+    cf_err (*fault)(cf_program *p);
+    /* fp16: the loss is multiplied by `scale` (a power of two) before the backward pass, gradients
+     * are divided by it before they are added. 1 after compile. NULL: fp16 is not supported. */
+    cf_err (*set_scale)(cf_program *p, float scale);
+    /* The ranges of the sums in the order in which the backward pass finishes them, borrowed from
+     * the program, so that a range travels while the rest is computed. NULL, or 0 ranges: only at
+     * the end of the pass. */
+    int (*ready)(cf_program *p, const cf_ready **ranges);
     /* Forward with running moments. logits: host, [N, n_outputs]. */
     cf_err (*infer)(cf_program *p, const cf_batch *batch, float *logits);
     cf_err (*update)(cf_backend *b, const cf_update *u);
