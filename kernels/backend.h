@@ -110,6 +110,9 @@ typedef struct cf_ready {
 
 typedef struct cf_backend_ops {
     const char *name; /* "cpu", "cuda" */
+    /* Devices on this host; 0 sets this thread's message to the reason. NULL: one. Cheap: starts
+     * nothing on a device. */
+    int (*count)(void);
     /* device: ordinal or -1 for the default; n_threads: host threads for compute (0: all). */
     cf_err (*open)(int device, int n_threads, cf_backend **out);
     void (*close)(cf_backend *b); /* accepts NULL */
@@ -125,7 +128,7 @@ typedef struct cf_backend_ops {
     cf_err (*copy_in)(cf_backend *b, void *dst, const void *host_src, size_t bytes);
     cf_err (*copy_out)(cf_backend *b, void *host_dst, const void *src, size_t bytes);
     cf_err (*zero)(cf_backend *b, void *dst, size_t bytes);
-    /* The five below may be NULL: no memory or queue apart from the host's. */
+    /* The six below may be NULL: no memory or queue apart from the host's. */
     /* Host memory that the device reads and writes directly (pinned). */
     cf_err (*alloc_host)(cf_backend *b, size_t bytes, void **out);
     void (*free_host)(cf_backend *b, void *p);
@@ -135,6 +138,8 @@ typedef struct cf_backend_ops {
      * leaves `reserve` bytes free; *held says whether. One store a backend; blocks until copied. */
     cf_err (*hold_pixels)(cf_backend *b, const void *pixels, size_t bytes, size_t reserve,
                           bool *held);
+    /* A name of the physical device that is the same for every rank that sees it (PCI bus). */
+    cf_err (*identity)(cf_backend *b, char text[64]);
     /* The queue that all work is issued to (cudaStream_t), for the comm. */
     void *(*queue)(cf_backend *b);
 

@@ -10,13 +10,9 @@
 #define CUDA_BACKEND NULL
 #endif
 
-/* A device that cannot be opened (no card, no driver) is not there. */
 static bool is_present(const cf_backend_ops *ops)
 {
-    cf_backend *b = NULL;
-    if (ops == NULL || ops->open(-1, 1, &b) != CF_OK) return false;
-    ops->close(b);
-    return true;
+    return ops != NULL && cf_backend_device_count(ops) > 0;
 }
 
 cf_err cf_backend_find(const char *name, const cf_backend_ops **out)
@@ -32,7 +28,7 @@ cf_err cf_backend_find(const char *name, const cf_backend_ops **out)
     } else if (cuda == NULL) {
         return cf_fail(CF_E_DEVICE, "device cuda: this program was built without it");
     } else if (!is_present(cuda)) {
-        return cf_where(CF_E_DEVICE, "device cuda");
+        return cf_where(CF_E_DEVICE, "device cuda"); /* the reason was set by count */
     } else {
         *out = cuda;
     }
@@ -41,11 +37,5 @@ cf_err cf_backend_find(const char *name, const cf_backend_ops **out)
 
 int cf_backend_device_count(const cf_backend_ops *ops)
 {
-    int n = 0;
-    cf_backend *b = NULL;
-    while (n < 1024 && ops->open(n, 1, &b) == CF_OK) {
-        ops->close(b);
-        n++;
-    }
-    return n;
+    return ops->count != NULL ? ops->count() : 1;
 }

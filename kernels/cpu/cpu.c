@@ -177,22 +177,6 @@ static cf_err cpu_update(cf_backend *b, const cf_update *u)
 /* ---- looking inside ---------------------------------------------------------------------------
  */
 
-/* True while nothing that lives after step `from` has been put over a buffer. */
-static bool is_intact(const cf_program *p, const cf_buffer *b, int from)
-{
-    const cf_memory_plan *plan = p->plan;
-    for (int i = 0; i < plan->n_nodes; i++) {
-        for (int s = 0; s < CF_N_SLOTS; s++) {
-            const cf_buffer *o = &plan->buffers[i][s];
-            if (o == b || o->bytes == 0 || o->last < from) continue;
-            /* Only convolutions have a gradient of their own beside the one they pass on. */
-            if (s == CF_SLOT_GY && p->graph->nodes[i].op != CF_OP_CONV) continue;
-            if (o->offset < b->offset + b->bytes && b->offset < o->offset + o->bytes) return false;
-        }
-    }
-    return true;
-}
-
 static void widen(const void *from, cf_dtype dtype, int64_t n, float *to)
 {
     int64_t i = 0;
@@ -224,7 +208,8 @@ static cf_err peek_output(cf_program *p, int node, float *host)
         return CF_OK;
     }
     const cf_buffer *z = &p->plan->buffers[node][CF_SLOT_Z];
-    if (z->bytes == 0 || p->nodes[node].folded || !is_intact(p, z, z->first + 1))
+    if (z->bytes == 0 || p->nodes[node].folded ||
+        !cf_memory_plan_intact(p->graph, p->plan, z, z->first + 1))
         return cf_fail(CF_E_USAGE, "node %s: output is not kept after a run", n->name);
     bool fp32 = p->options.dtype == CF_F32 || n->op == CF_OP_DENSE;
     widen(cf_cpu_slot(p, node, CF_SLOT_Z), fp32 ? CF_F32 : CF_BF16, cf_shape_elements(n->out_shape),
@@ -240,7 +225,7 @@ static cf_err peek_gradient(cf_program *p, int node, float *host)
     const cf_node *reader = &p->graph->nodes[n->uses[0]];
     cf_slot slot = reader->in == node ? CF_SLOT_GIN : CF_SLOT_GRES;
     const cf_buffer *b = &p->plan->buffers[n->uses[0]][slot];
-    if (b->bytes == 0 || !is_intact(p, b, b->first + 1))
+    if (b->bytes == 0 || !cf_memory_plan_intact(p->graph, p->plan, b, b->first + 1))
         return cf_fail(CF_E_USAGE, "node %s: gradient is not kept after a run", n->name);
     bool fp32 = p->options.dtype == CF_F32 || reader->op == CF_OP_LOSS;
     widen(cf_cpu_slot(p, n->uses[0], slot), fp32 ? CF_F32 : CF_BF16,

@@ -172,7 +172,16 @@ typedef struct cf_memory_plan {
  * last reader, Y in place of Z, no gradients. */
 CF_CHECKED cf_err cf_graph_plan(const cf_graph *g, cf_mode mode, cf_dtype dtype,
                                 cf_memory_plan *plan);
+/* The same for a backend that never writes some buffers: unwritten [n_nodes], NULL: none. They are
+ * then not in the plan. Only Z of a normalised node in training, and GY of a node with a residual,
+ * can be left out. */
+CF_CHECKED cf_err cf_graph_plan_lean(const cf_graph *g, cf_mode mode, cf_dtype dtype,
+                                     const bool (*unwritten)[CF_N_SLOTS], cf_memory_plan *plan);
 void cf_memory_plan_fini(cf_memory_plan *plan);
+/* True while nothing that is written after step `from` lies over a buffer: it can still be read
+ * when the run has ended. */
+bool cf_memory_plan_intact(const cf_graph *g, const cf_memory_plan *plan, const cf_buffer *b,
+                           int from);
 
 /* Appends a line a node: name, operation, shapes, parameters, and with a plan its buffers. Same
  * text on every backend and machine. */

@@ -235,7 +235,27 @@ out:
     return err;
 }
 
+/* Only what nothing is in place of can go. */
+static void leave_out(const cf_graph *g, int i, const bool unwritten[CF_N_SLOTS],
+                      cf_memory_plan *plan)
+{
+    cf_buffer *slots = plan->buffers[i];
+    const cf_node *node = &g->nodes[i];
+    bool normalised = node->op == CF_OP_CONV && node->conv.norm != CF_NORM_NONE;
+    bool train = plan->mode == CF_MODE_TRAIN;
+    if (unwritten[CF_SLOT_Z] && normalised && train) slots[CF_SLOT_Z] = (cf_buffer){0};
+    if (unwritten[CF_SLOT_GY] && slots[CF_SLOT_GRES].bytes > 0) slots[CF_SLOT_GY] = (cf_buffer){0};
+    for (int s = 0; s < CF_N_SLOTS; s++)
+        if (slots[s].bytes == 0) slots[s].alias_node = -1;
+}
+
 cf_err cf_graph_plan(const cf_graph *g, cf_mode mode, cf_dtype dtype, cf_memory_plan *plan)
+{
+    return cf_graph_plan_lean(g, mode, dtype, NULL, plan);
+}
+
+cf_err cf_graph_plan_lean(const cf_graph *g, cf_mode mode, cf_dtype dtype,
+                          const bool (*unwritten)[CF_N_SLOTS], cf_memory_plan *plan)
 {
     *plan = (cf_memory_plan){.mode = mode, .dtype = dtype, .n_nodes = g->n_nodes};
     if (g->n_nodes == 0 || g->nodes[g->n_nodes - 1].op != CF_OP_LOSS) {
@@ -246,10 +266,26 @@ cf_err cf_graph_plan(const cf_graph *g, cf_mode mode, cf_dtype dtype, cf_memory_
         for (int s = 0; s < CF_N_SLOTS; s++) plan->buffers[i][s].alias_node = -1;
         plan_activations(g, i, plan);
         if (mode == CF_MODE_TRAIN) plan_gradients(g, i, plan);
+        if (unwritten != NULL) leave_out(g, i, unwritten[i], plan);
     }
     cf_err err = place(g, plan);
     if (err != CF_OK) cf_memory_plan_fini(plan);
     return err;
+}
+
+bool cf_memory_plan_intact(const cf_graph *g, const cf_memory_plan *plan, const cf_buffer *b,
+                           int from)
+{
+    for (int i = 0; i < plan->n_nodes; i++) {
+        for (int s = 0; s < CF_N_SLOTS; s++) {
+            const cf_buffer *o = &plan->buffers[i][s];
+            if (o == b || o->bytes == 0 || o->last < from) continue;
+            /* Only convolutions have a gradient of their own beside the one they pass on. */
+            if (s == CF_SLOT_GY && g->nodes[i].op != CF_OP_CONV) continue;
+            if (o->offset < b->offset + b->bytes && b->offset < o->offset + o->bytes) return false;
+        }
+    }
+    return true;
 }
 
 void cf_memory_plan_fini(cf_memory_plan *plan)
