@@ -3,13 +3,14 @@
 #include <math.h>
 
 #include "kernels/cpu/simd.h"
+#include "kernels/math/fixed.h"
 
 typedef double dvec __attribute__((vector_size(64)));
 typedef int64_t lvec __attribute__((vector_size(64)));
 typedef float fvec __attribute__((vector_size(32)));
 enum { HALF = 8, PART = 1 << 15 };
 
-/* To the nearest even integer. The product with the scale is exact and at most 2^53. */
+/* The vector form of cf_fixed_of_float: to the nearest even integer. */
 CF_INLINE lvec round_to_int(dvec x)
 {
 #ifdef __AVX512DQ__
@@ -45,8 +46,8 @@ static bool exact_part(int64_t *sums, const float *values, int64_t n, double sca
     bool ok = true;
     for (int l = 0; l < CF_LANES; l++) ok = ok && bad[l] == 0;
     for (; i < n; i++) {
-        if (!(fabsf(values[i]) <= limit)) return false;
-        sums[i] += llrint((double)values[i] * scale);
+        if (!cf_fixed_fits(values[i], limit)) return false;
+        sums[i] += cf_fixed_of_float(values[i], scale);
     }
     return ok;
 }
@@ -55,7 +56,7 @@ static bool fast_part(float *sums, const float *values, int64_t n, float limit)
 {
     int bad = 0;
     for (int64_t i = 0; i < n; i++) {
-        bad |= !(fabsf(values[i]) <= limit);
+        bad |= !cf_fixed_fits(values[i], limit);
         sums[i] += values[i];
     }
     return !bad;

@@ -2,6 +2,8 @@
 
 #include <math.h>
 
+#include "kernels/math/optimizer.h"
+
 /* PART elements are one piece of work; BLOCK of them stay in the first-level cache between steps.
  */
 enum { PART = 1 << 15, BLOCK = 1024, SHARES = 64 /* of the pieces, for the norm's sum */ };
@@ -12,38 +14,26 @@ static void load_gradient(const cf_update *u, int64_t i, int n, float *restrict 
     if (u->reduce == CF_REDUCE_EXACT) {
         const int64_t *restrict sums = (const int64_t *)u->sums + i;
         double scale = ldexp(1.0, -CF_EXACT_GRAD_BITS) / (double)u->n_micro;
-        for (int k = 0; k < n; k++) g[k] = (float)((double)sums[k] * scale);
+        for (int k = 0; k < n; k++) g[k] = cf_mean_exact(sums[k], scale);
     } else {
         const float *restrict sums = (const float *)u->sums + i;
         float scale = 1.0f / (float)u->n_micro;
-        for (int k = 0; k < n; k++) g[k] = sums[k] * scale;
+        for (int k = 0; k < n; k++) g[k] = cf_mean_fast(sums[k], scale);
     }
 }
 
 static void sgd(const cf_update *u, int64_t i, int n, const float *restrict g)
 {
     float *restrict w = u->weights + i, *restrict m = u->moment1 + i;
-    float rate = u->learning_rate, momentum = u->beta1, look = u->nesterov ? u->beta1 : 0.0f;
-    float direct = u->nesterov ? 1.0f : 0.0f, through = u->nesterov ? look : 1.0f;
-    for (int k = 0; k < n; k++) {
-        m[k] = momentum * m[k] + g[k];
-        w[k] -= rate * (direct * g[k] + through * m[k]);
-    }
+    const cf_sgd factors = cf_sgd_at(u->learning_rate, u->beta1, u->nesterov);
+    for (int k = 0; k < n; k++) cf_sgd_step(factors, g[k], &w[k], &m[k]);
 }
 
-/* Kingma & Ba (2015), algorithm 1, with the bias corrections outside of the moments. */
 static void adam(const cf_update *u, int64_t i, int n, const float *restrict g)
 {
     float *restrict w = u->weights + i, *restrict m = u->moment1 + i, *restrict v = u->moment2 + i;
-    float beta1 = u->beta1, beta2 = u->beta2, rest1 = 1.0f - beta1, rest2 = 1.0f - beta2;
-    double step = (double)u->step;
-    float rate = (float)((double)u->learning_rate / (1.0 - pow((double)beta1, step)));
-    float root = (float)(1.0 / sqrt(1.0 - pow((double)beta2, step)));
-    for (int k = 0; k < n; k++) {
-        m[k] = beta1 * m[k] + rest1 * g[k];
-        v[k] = beta2 * v[k] + rest2 * g[k] * g[k];
-        w[k] -= rate * m[k] / (sqrtf(v[k]) * root + u->epsilon);
-    }
+    const cf_adam factors = cf_adam_at(u->learning_rate, u->beta1, u->beta2, u->epsilon, u->step);
+    for (int k = 0; k < n; k++) cf_adam_step(factors, g[k], &w[k], &m[k], &v[k]);
 }
 
 static void decay(const cf_update *u, int64_t i, int n, float *restrict g)
@@ -52,9 +42,10 @@ static void decay(const cf_update *u, int64_t i, int n, float *restrict g)
     float *restrict w = u->weights + i;
     if (u->kind == CF_OPT_ADAMW) {
         float keep = 1.0f - u->learning_rate * u->weight_decay;
-        for (int k = 0; k < n; k++) w[k] *= mask[k] ? keep : 1.0f;
+        for (int k = 0; k < n; k++) w[k] = cf_decay_weight(w[k], keep, mask[k]);
     } else {
-        for (int k = 0; k < n; k++) g[k] += mask[k] ? u->weight_decay * w[k] : 0.0f;
+        float rate = u->weight_decay;
+        for (int k = 0; k < n; k++) g[k] = cf_decay_gradient(g[k], w[k], rate, mask[k]);
     }
 }
 
@@ -71,9 +62,9 @@ static void update_block(const cf_update *u, int64_t i, int n, float clip)
         adam(u, i, n, g);
     }
     if (u->ema == NULL) return;
-    float *restrict ema = u->ema + i;
+    float *restrict ema = u->ema + i, ema_decay = u->ema_decay;
     const float *restrict w = u->weights + i;
-    for (int k = 0; k < n; k++) ema[k] = u->ema_decay * ema[k] + (1.0f - u->ema_decay) * w[k];
+    for (int k = 0; k < n; k++) ema[k] = cf_ema_step(ema[k], w[k], ema_decay);
 }
 
 static int64_t n_parts(const cf_update *u)
@@ -115,7 +106,7 @@ static cf_err clip_factor(const cf_update *u, float *factor)
     for (int s = 0; s < SHARES; s++) sum += share[s];
     double norm = sqrt(sum);
     if (!isfinite(norm)) return cf_fail(CF_E_NUMERIC, "norm of the gradient is not finite");
-    if (norm > (double)u->clip_norm) *factor = (float)((double)u->clip_norm / norm);
+    *factor = cf_clip_factor(norm, u->clip_norm);
     return CF_OK;
 }
 
@@ -126,10 +117,9 @@ static void update_state(const cf_update *u)
         double sum = u->reduce == CF_REDUCE_EXACT
                          ? ldexp((double)((const int64_t *)u->sums)[at], -CF_EXACT_STATE_BITS)
                          : (double)((const float *)u->sums)[at];
-        double keep = (double)u->state_momentum[i], mean = sum / (double)u->n_micro;
-        u->state[i] = (float)(keep * (double)u->state[i] + (1.0 - keep) * mean);
-        if (u->ema != NULL)
-            u->ema[at] = u->ema_decay * u->ema[at] + (1.0f - u->ema_decay) * u->state[i];
+        double mean = sum / (double)u->n_micro;
+        u->state[i] = cf_running_step(u->state[i], mean, u->state_momentum[i]);
+        if (u->ema != NULL) u->ema[at] = cf_ema_step(u->ema[at], u->state[i], u->ema_decay);
     }
 }
 
