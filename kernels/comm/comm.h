@@ -1,5 +1,5 @@
 /* Sums and broadcasts over the ranks of a group, behind one table: self (one rank), MPI (host
- * memory), NCCL (device memory).
+ * memory), NCCL and MPI staged through pinned memory (device memory).
  *
  * Integer sums do not depend on the order of ranks, so neither does a result. MPI never sees a
  * device pointer: `memory` is checked against the backend when a group is made. Threads: one caller
@@ -19,11 +19,16 @@ typedef enum cf_sum_type { CF_SUM_I64, CF_SUM_F32 } cf_sum_type;
 typedef struct cf_comm cf_comm;
 
 typedef struct cf_comm_ops {
-    const char *name; /* "self", "mpi", "nccl" */
+    const char *name; /* "self", "mpi", "staged", "nccl" */
     cf_memory memory; /* where buffers of sum_start must live */
     /* Collective. Starts summing buf [n] over all ranks, in place; at most CF_COMM_MAX_PENDING at a
      * time, in the same order on every rank. The buffer belongs to the comm until `wait`. */
     cf_err (*sum_start)(cf_comm *c, void *buf, int64_t n, cf_sum_type type, int *ticket);
+    /* The same for a buffer that is final once `event` (cudaEvent_t, recorded by the caller) has
+     * passed, not only after all that was issued so far: a range travels while the rest is
+     * computed. NULL: not supported. */
+    cf_err (*sum_start_after)(cf_comm *c, void *buf, int64_t n, cf_sum_type type, void *event,
+                              int *ticket);
     /* Local progress; does not block. To be called between pieces of compute. */
     cf_err (*progress)(cf_comm *c);
     /* Blocks until the sum is done. */
