@@ -53,39 +53,59 @@ static void fill_source(uint64_t seed)
     for (size_t i = 0; i < sizeof source; i++) source[i] = (uint8_t)cf_rng_below(&rng, 256);
 }
 
-/* Larger step of the map along one output axis, in source pixels. */
-static double step_of(const cf_augment *t)
+static void assert_applied_by_formula(int h, int w, int size, const cf_augment *t,
+                                      const cf_normalize *norm)
 {
-    return fmax(hypot((double)t->a[0], (double)t->a[3]), hypot((double)t->a[1], (double)t->a[4]));
+    cf_augment_apply(source, h, w, t, norm, size, applied);
+    cf_augment_source s = cf_augment_source_of(source, h, w, t);
+    for (int i = 0; i < size * size; i++)
+        cf_augment_pixel(&s, t, norm, i % size, i / size, expected + 3 * i);
+    assert_memory_equal(applied, expected, (size_t)(size * size * 3) * sizeof(float));
 }
 
 static void apply_has_the_bits_of_the_shared_formula(void **state)
 {
     (void)state;
     static const int sides[][2] = {{64, 64}, {80, 71}, {33, 90}, {1, 1}, {2, 1}, {1, 40}};
-    enum { SIZE = 64 };
     print_message("seed 3\n");
     fill_source(3);
-    int n_compared = 0;
+    cf_config config = rich_config(64);
+    cf_normalize norm;
+    cf_normalize_from(&config, &norm);
     for (int64_t draw = 0; draw < 240; draw++) {
         int h = sides[draw % 6][0], w = sides[draw % 6][1];
-        cf_config config = rich_config(SIZE);
         cf_augment t;
-        cf_normalize norm;
         cf_augment_draw(&config, h, w, 1, 2, draw, &t);
-        cf_normalize_from(&config, &norm);
-        if (step_of(&t) > 1.5) continue;
-        n_compared++;
-        cf_augment_apply(source, h, w, &t, &norm, SIZE, applied);
-        for (int i = 0; i < SIZE * SIZE; i++)
-            cf_augment_pixel(source, h, w, &t, &norm, i % SIZE, i / SIZE, expected + 3 * i);
-        assert_memory_equal(applied, expected, SIZE * SIZE * 3 * sizeof(float));
+        assert_applied_by_formula(h, w, 64, &t, &norm);
     }
-    assert_true(n_compared > 150);
 }
 
-/* The mean over a grid of samples, by the shared formula without colours (mean 0, deviation 1):
- * float sums of at most 25 values below 1 differ from it by less than 25 * 2^-24 * a few. */
+/* Reduced pictures: 2 to 8 samples along an axis, and different numbers along both. */
+static void reduction_has_the_bits_of_the_shared_formula(void **state)
+{
+    (void)state;
+    static const int sides[][2] = {{250, 250}, {250, 90}, {64, 256}, {256, 1}, {130, 131}};
+    enum { SIZE = 40 };
+    print_message("seed 6\n");
+    fill_source(6);
+    cf_config config = rich_config(SIZE);
+    cf_normalize norm;
+    cf_normalize_from(&config, &norm);
+    int n_reduced = 0, n_unequal = 0;
+    for (int64_t draw = 0; draw < 100; draw++) {
+        int h = sides[draw % 5][0], w = sides[draw % 5][1];
+        cf_augment t;
+        cf_augment_draw(&config, h, w, 1, 2, draw, &t);
+        assert_applied_by_formula(h, w, SIZE, &t, &norm);
+        cf_augment_source s = cf_augment_source_of(source, h, w, &t);
+        n_reduced += s.nx > 1 && s.ny > 1;
+        n_unequal += s.nx != s.ny;
+    }
+    assert_true(n_reduced > 50 && n_unequal > 10);
+}
+
+/* Against another way to say it: the mean of pictures moved by a sample's offset, each with one
+ * sample a pixel, without colours (mean 0, deviation 1). */
 static void reduction_is_the_mean_of_a_grid(void **state)
 {
     (void)state;
@@ -98,6 +118,7 @@ static void reduction_is_the_mean_of_a_grid(void **state)
     cf_augment_plain(&config, 250, 180, &t);
     cf_augment_apply(source, 250, 180, &t, &norm, SIZE, applied);
     int nx = 4, ny = 5; /* 180 / 50 = 3.6, 250 / 50 = 5 */
+    const cf_augment_source single = {source, 250, 180, 1, 1};
     for (int i = 0; i < SIZE * SIZE; i++) {
         double sum[3] = {0};
         for (int k = 0; k < nx * ny; k++) {
@@ -106,10 +127,10 @@ static void reduction_is_the_mean_of_a_grid(void **state)
             moved.a[2] += t.a[0] * (float)dx + t.a[1] * (float)dy;
             moved.a[5] += t.a[3] * (float)dx + t.a[4] * (float)dy;
             float out[3];
-            cf_augment_pixel(source, 250, 180, &moved, &norm, i % SIZE, i / SIZE, out);
+            cf_augment_pixel(&single, &moved, &norm, i % SIZE, i / SIZE, out);
             for (int c = 0; c < 3; c++) sum[c] += (double)out[c];
         }
-        /* positions of samples are rounded differently too: 2^-15 of a pixel of contrast 1 */
+        /* positions of samples are rounded differently: 2^-15 of a pixel of contrast 1 */
         for (int c = 0; c < 3; c++)
             assert_true(fabs(sum[c] / (nx * ny) - (double)applied[3 * i + c]) < 1e-4);
     }
@@ -344,6 +365,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(apply_has_the_bits_of_the_shared_formula),
+        cmocka_unit_test(reduction_has_the_bits_of_the_shared_formula),
         cmocka_unit_test(reduction_is_the_mean_of_a_grid),
         cmocka_unit_test(stripes_turn_grey_when_reduced),
         cmocka_unit_test(nothing_is_read_past_the_source),

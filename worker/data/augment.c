@@ -232,18 +232,11 @@ static void erase_row(const cf_augment *t, const cf_normalize *norm, int y, floa
         for (int c = 0; c < 3; c++) out[3 * x + c] = (0.5f - norm->mean[c]) * norm->inv_std[c];
 }
 
-/* Samples along one output axis: 1, or enough that they lie at most one source pixel apart. */
-static int n_samples(float dx, float dy)
-{
-    float step = sqrtf(dx * dx + dy * dy);
-    return step > 1.5f ? (int)ceilf(step) : 1;
-}
-
 void cf_augment_apply(const uint8_t *src, int height, int width, const cf_augment *t,
                       const cf_normalize *norm, int size, float *out)
 {
     source s = {src, height, width};
-    int nx = n_samples(t->a[0], t->a[3]), ny = n_samples(t->a[1], t->a[4]);
+    int nx = cf_augment_samples(t->a[0], t->a[3]), ny = cf_augment_samples(t->a[1], t->a[4]);
     row r;
     planes sum;
     for (int y = 0; y < size; y++, out += (size_t)size * 3) {
