@@ -58,12 +58,18 @@ set(cuda_hints $ENV{CUDA_HOME} $ENV{CUDA_PATH} ${cuda_root} /usr/local/cuda ${wh
 set(cudnn_hints ${CYTOFOLD_CUDNN_ROOT} $ENV{CUDNN_HOME} ${cuda_hints})
 set(nccl_hints ${CYTOFOLD_NCCL_ROOT} $ENV{NCCL_HOME} ${cuda_hints})
 set(library_folders lib lib64 lib/x86_64-linux-gnu targets/x86_64-linux/lib)
-find_path(CYTOFOLD_CUDNN_INCLUDE cudnn.h HINTS ${cudnn_hints} PATH_SUFFIXES include)
-find_library(CYTOFOLD_CUDNN_LIBRARY NAMES cudnn libcudnn.so.9 HINTS ${cudnn_hints}
-  PATH_SUFFIXES ${library_folders})
-find_path(CYTOFOLD_NCCL_INCLUDE nccl.h HINTS ${nccl_hints} PATH_SUFFIXES include)
-find_library(CYTOFOLD_NCCL_LIBRARY NAMES nccl libnccl.so.2 HINTS ${nccl_hints}
-  PATH_SUFFIXES ${library_folders})
+# A library is looked for beside its header first: two versions may be there.
+foreach(name CUDNN NCCL)
+  string(TOLOWER ${name} lower)
+  set(versioned libcudnn.so.9)
+  if(name STREQUAL "NCCL")
+    set(versioned libnccl.so.2)
+  endif()
+  find_path(CYTOFOLD_${name}_INCLUDE ${lower}.h HINTS ${${lower}_hints} PATH_SUFFIXES include)
+  get_filename_component(root "${CYTOFOLD_${name}_INCLUDE}" DIRECTORY)
+  find_library(CYTOFOLD_${name}_LIBRARY NAMES ${lower} ${versioned} HINTS ${root} ${${lower}_hints}
+    PATH_SUFFIXES ${library_folders})
+endforeach()
 
 # ---- what was found ---------------------------------------------------------------------------------------
 
@@ -121,15 +127,7 @@ if(NOT cuda_missing AND NOT CMAKE_CUDA_COMPILER)
 endif()
 
 # While kernels/cuda is being written, AUTO builds for the CPU.
-set(backend_written FALSE)
-file(GLOB backend_files ${PROJECT_SOURCE_DIR}/kernels/cuda/*.c)
-foreach(file IN LISTS backend_files)
-  file(STRINGS ${file} line REGEX "^const cf_backend_ops cf_cuda_backend")
-  if(line)
-    set(backend_written TRUE)
-  endif()
-endforeach()
-if(NOT backend_written AND CYTOFOLD_CUDA_MODE STREQUAL "AUTO")
+if(CYTOFOLD_CUDA_MODE STREQUAL "AUTO")
   list(APPEND cuda_missing "the backend")
 endif()
 
