@@ -67,8 +67,8 @@ foreach(name CUDNN NCCL)
   endif()
   find_path(CYTOFOLD_${name}_INCLUDE ${lower}.h HINTS ${${lower}_hints} PATH_SUFFIXES include)
   get_filename_component(root "${CYTOFOLD_${name}_INCLUDE}" DIRECTORY)
-  find_library(CYTOFOLD_${name}_LIBRARY NAMES ${lower} ${versioned} HINTS ${root} ${${lower}_hints}
-    PATH_SUFFIXES ${library_folders})
+  find_library(CYTOFOLD_${name}_LIBRARY NAMES ${lower} ${versioned} NAMES_PER_DIR
+    HINTS ${root} ${${lower}_hints} PATH_SUFFIXES ${library_folders})
 endforeach()
 
 # ---- what was found ---------------------------------------------------------------------------------------

@@ -46,5 +46,12 @@ WORDS = [a + b for a, b in (("TO", "DO"), ("FIX", "ME"), ("X", "XX"), ("HA", "CK
 ENDERS = r"\b(exit|abort|_Exit|quick_exit)\s*\("
 ENDERS_ALLOWED = r"(launch|tests)/"
 
+# Objects of kernels/cuda that must get by without local memory -> names of those of their kernels that must use
+# tensor cores (regular expression on the mangled name; None: no kernel must).
+CUDA_OBJECTS = {
+    "slab.cu": r"slab",
+    "gemm.cu": r"gemm",
+}
+
 SKIPPED_FOLDERS = r"(^|/)(\.git|build|build-[^/]*|run[^/]*|__pycache__|node_modules)$"
 TEXT_FILES = r"\.(c|h|cu|cuh|def|proto|py|sh|cmake|txt|md|yaml|yml|json)$|^\.ci/run$"
