@@ -1,173 +1,16 @@
 /* `cytofold bench`: throughput of training steps of a network on this machine, without data. */
-#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <string.h>
 #include <sys/resource.h>
 
-#include "kernels/backend.h"
 #include "kernels/base/log.h"
-#include "kernels/base/mem.h"
-#include "kernels/math/philox.h"
+#include "launch/bench.h"
 #include "launch/verbs.h"
-#include "worker/models.h"
 
-typedef struct bench_options {
-    const char *config, *precision, *device;
-    cf_strings overrides;
-    int64_t batch, threads, repeats, steps;
-    bool json;
-} bench_options;
-
-/* One network on one backend. Pointers without "host" are backend memory. */
-typedef struct bench {
-    cf_config config;
-    const cf_backend_ops *ops;
-    cf_backend *backend;
-    cf_graph *g;
-    cf_memory_plan plan;
-    cf_program *program;
-    float *weights, *state, *moment1, *moment2, *momentum;
-    uint8_t *decay;
-    void *sums;
-    float *host_weights, *host_state, *host_images;
-    int *host_labels;
-    int64_t step, update_ns;
-} bench;
-
-/* ---- setting up -------------------------------------------------------------------------------
- */
-
-/* The standard ResNeXt-50 unless a configuration says otherwise. */
-static cf_err read_config(const bench_options *o, cf_config *config)
-{
-    cf_config_defaults(config);
-    if (o->config != NULL) CF_TRY(cf_config_read(o->config, config));
-    if (o->config == NULL) config->model_outputs = 22;
-    for (size_t i = 0; i < o->overrides.n; i++)
-        CF_TRY(cf_config_set(config, o->overrides.items[i]));
-    if (o->precision != NULL) {
-        char text[64];
-        snprintf(text, sizeof text, "train.precision=%.32s", o->precision);
-        CF_TRY(cf_config_set(config, text));
-    }
-    if (config->model_outputs == 0) config->model_outputs = 22;
-    return CF_OK;
-}
-
-static cf_err alloc_floats(bench *b, int64_t n, float **out)
-{
-    void *p = NULL;
-    CF_TRY(b->ops->alloc(b->backend, (size_t)n * sizeof **out, &p));
-    *out = p;
-    return CF_OK;
-}
-
-static cf_err alloc_flat(bench *b)
-{
-    int64_t n = b->g->n_weights, n_state = b->g->n_state;
-    void *decay = NULL;
-    CF_TRY(alloc_floats(b, n, &b->weights));
-    CF_TRY(alloc_floats(b, n, &b->moment1));
-    CF_TRY(alloc_floats(b, n, &b->moment2));
-    CF_TRY(alloc_floats(b, n_state, &b->state));
-    CF_TRY(alloc_floats(b, n_state, &b->momentum));
-    CF_TRY(b->ops->alloc(b->backend, (size_t)n, &decay));
-    b->decay = decay;
-    return b->ops->alloc(b->backend, (size_t)cf_sums_count(b->g) * sizeof(int64_t), &b->sums);
-}
-
-static cf_err make_batch(bench *b)
-{
-    const cf_shape *s = &b->g->nodes[0].out_shape;
-    int64_t n = cf_shape_elements(*s);
-    CF_TRY(cf_new(&b->host_images, (size_t)n, sizeof *b->host_images));
-    CF_TRY(cf_new(&b->host_labels, (size_t)s->n, sizeof *b->host_labels));
-    cf_rng rng = cf_rng_at(1, 0, 0, 0, CF_PURPOSE_TEST);
-    for (int64_t i = 0; i < n; i++) b->host_images[i] = cf_rng_uniform(&rng);
-    for (int64_t i = 0; i < s->n; i++)
-        b->host_labels[i] = (int)cf_rng_below(&rng, (uint32_t)b->g->n_classes);
-    return CF_OK;
-}
-
-static cf_err open_bench(const bench_options *o, bench *b)
-{
-    CF_TRY(read_config(o, &b->config));
-    CF_TRY(cf_model_build(&b->config, NULL, o->batch, &b->g));
-    CF_TRY(cf_backend_find(o->device, &b->ops));
-    CF_TRY(b->ops->open(-1, (int)o->threads, &b->backend));
-    cf_compile_options options = {.mode = CF_MODE_TRAIN,
-                                  .dtype = b->config.train_precision == 0 ? CF_F32 : CF_BF16,
-                                  .reduce = b->config.train_reduce == 0 ? CF_REDUCE_EXACT
-                                                                        : CF_REDUCE_FAST,
-                                  .deterministic = b->config.train_deterministic};
-    CF_TRY(cf_graph_plan(b->g, options.mode, options.dtype, &b->plan));
-    CF_TRY(b->ops->compile(b->backend, b->g, &b->plan, &options, &b->program));
-    CF_TRY(alloc_flat(b));
-    CF_TRY(cf_new(&b->host_weights, (size_t)b->g->n_weights, sizeof(float)));
-    CF_TRY(cf_new(&b->host_state, (size_t)b->g->n_state + 1, sizeof(float)));
-    cf_model_init(b->g, &b->config, 0, b->host_weights, b->host_state);
-    size_t bytes = (size_t)b->g->n_weights * sizeof(float);
-    CF_TRY(b->ops->copy_in(b->backend, b->weights, b->host_weights, bytes));
-    bytes = (size_t)b->g->n_state * sizeof(float);
-    CF_TRY(b->ops->copy_in(b->backend, b->state, b->host_state, bytes));
-    CF_TRY(make_batch(b));
-    return b->ops->set_weights(b->program, b->weights, b->state);
-}
-
-static void close_bench(bench *b)
-{
-    if (b->backend != NULL) {
-        void *const device[] = {b->weights,  b->state, b->moment1, b->moment2,
-                                b->momentum, b->decay, b->sums};
-        b->ops->release(b->program);
-        for (size_t i = 0; i < sizeof device / sizeof *device; i++)
-            b->ops->free(b->backend, device[i]);
-        b->ops->close(b->backend);
-    }
-    cf_memory_plan_fini(&b->plan);
-    cf_graph_destroy(b->g);
-    free(b->host_weights);
-    free(b->host_state);
-    free(b->host_images);
-    free(b->host_labels);
-}
+enum { MAX_RUNS = 64, MAX_PHASES = 32 };
 
 /* ---- measuring --------------------------------------------------------------------------------
  */
-
-/* What a trainer does for one micro-batch: forward, loss, backward, optimizer, new weights packed.
- */
-static cf_err run_step(bench *b)
-{
-    cf_batch batch = {.images = b->host_images, .labels = b->host_labels};
-    size_t item = b->config.train_reduce == 0 ? sizeof(int64_t) : sizeof(float);
-    CF_TRY(b->ops->zero(b->backend, b->sums, (size_t)cf_sums_count(b->g) * item));
-    CF_TRY(b->ops->train(b->program, &batch, b->sums));
-    cf_update u = {.kind = (cf_optimizer)b->config.train_optimizer,
-                   .n_weights = b->g->n_weights,
-                   .n_state = b->g->n_state,
-                   .weights = b->weights,
-                   .state = b->state,
-                   .moment1 = b->moment1,
-                   .moment2 = b->moment2,
-                   .sums = b->sums,
-                   .reduce = b->config.train_reduce == 0 ? CF_REDUCE_EXACT : CF_REDUCE_FAST,
-                   .n_micro = 1,
-                   .decay = b->decay,
-                   .state_momentum = b->momentum,
-                   .learning_rate = 1e-4f,
-                   .beta1 = 0.9f,
-                   .beta2 = 0.999f,
-                   .epsilon = 1e-7f,
-                   .step = ++b->step};
-    int64_t start = cf_clock_ns();
-    CF_TRY(b->ops->update(b->backend, &u));
-    CF_TRY(b->ops->sync(b->backend));
-    b->update_ns += cf_clock_ns() - start;
-    CF_TRY(b->ops->set_weights(b->program, b->weights, b->state));
-    return b->ops->sync(b->backend);
-}
 
 static int by_value(const void *a, const void *b)
 {
@@ -176,11 +19,12 @@ static int by_value(const void *a, const void *b)
 }
 
 /* Images a second of each run, sorted. */
-static cf_err measure(bench *b, const bench_options *o, double *rates)
+static cf_err measure(cf_bench *b, const cf_bench_options *o, double *rates)
 {
     for (int64_t r = 0; r < o->repeats; r++) {
         int64_t start = cf_clock_ns();
-        for (int64_t s = 0; s < o->steps; s++) CF_TRY(run_step(b));
+        for (int64_t s = 0; s < o->steps; s++) CF_TRY(cf_bench_step(b));
+        CF_TRY(cf_bench_finish(b));
         rates[r] = (double)(o->steps * o->batch) * 1e9 / (double)(cf_clock_ns() - start);
     }
     qsort(rates, (size_t)o->repeats, sizeof *rates, by_value);
@@ -192,57 +36,106 @@ static cf_err measure(bench *b, const bench_options *o, double *rates)
 
 typedef struct figures {
     double median, low, high, gflops; /* images/s; GFLOP/s at the median */
-    double peak_mib, program_mib;
+    double peak_mib, program_mib, device_mib;
     char device[256];
-    const char *const *names; /* kinds of work, and their share of the time */
-    double shares[16], step_ms;
-    int n_phases;
+    const char *names[MAX_PHASES + 1]; /* kinds of work; the last one is the update */
+    double phase_ms[MAX_PHASES + 1];   /* of a step */
+    double all_ms, step_ms;
+    int n_phases; /* 0: not measured */
 } figures;
 
-static figures collect(const bench *b, const bench_options *o, const double *rates,
-                       const int64_t *before)
+/* Time by kind of work since compile, of which there may be more than we print. */
+static int read_phases(const cf_bench *b, const char *names[MAX_PHASES], int64_t ns[MAX_PHASES])
 {
-    figures f = {.median = rates[o->repeats / 2], .low = rates[0], .high = rates[o->repeats - 1]};
-    struct rusage usage;
-    getrusage(RUSAGE_SELF, &usage);
-    f.peak_mib = (double)usage.ru_maxrss / 1024.0;
-    f.program_mib = (double)b->ops->program_bytes(b->program) / 1048576.0;
-    /* Forward, gradient of the input, gradient of the filters: three times two operations. */
-    f.gflops = f.median * 6.0 * (double)cf_graph_macs(b->g) * 1e-9;
-    f.step_ms = 1e3 * (double)o->batch / f.median;
-    b->ops->describe(b->backend, f.device, sizeof f.device);
-    const int64_t *ns = NULL;
-    f.n_phases = b->ops->phases != NULL ? b->ops->phases(b->program, &f.names, &ns) : 0;
-    double all = (double)b->update_ns;
-    for (int i = 0; i < f.n_phases; i++) all += (double)(ns[i] - before[i]);
-    for (int i = 0; i < f.n_phases; i++) f.shares[i] = (double)(ns[i] - before[i]) / all;
-    f.shares[f.n_phases] = (double)b->update_ns / all;
-    return f;
+    const char *const *all = NULL;
+    const int64_t *spent = NULL;
+    int n = b->ops->phases != NULL ? b->ops->phases(b->program, &all, &spent) : 0;
+    if (n > MAX_PHASES) n = MAX_PHASES;
+    for (int i = 0; i < n; i++) {
+        names[i] = all[i];
+        ns[i] = spent[i];
+    }
+    return n;
 }
 
-static void print_text(const bench *b, const bench_options *o, const figures *f)
+static void collect_phases(const cf_bench *b, const cf_bench_options *o, const int64_t *before,
+                           figures *f)
+{
+    int64_t ns[MAX_PHASES];
+    double steps = (double)(o->repeats * o->steps);
+    int n = read_phases(b, f->names, ns);
+    if (!b->waits) return;
+    for (int i = 0; i < n; i++) f->phase_ms[i] = 1e-6 * (double)(ns[i] - before[i]) / steps;
+    f->names[n] = "update";
+    f->phase_ms[n] = 1e-6 * (double)b->update_ns / steps;
+    f->n_phases = n + 1;
+    for (int i = 0; i < f->n_phases; i++) f->all_ms += f->phase_ms[i];
+}
+
+static cf_err collect(const cf_bench *b, const cf_bench_options *o, const double *rates,
+                      const int64_t *before, figures *f)
+{
+    *f = (figures){.median = rates[o->repeats / 2], .low = rates[0], .high = rates[o->repeats - 1]};
+    struct rusage usage;
+    getrusage(RUSAGE_SELF, &usage);
+    f->peak_mib = (double)usage.ru_maxrss / 1024.0;
+    f->program_mib = (double)b->ops->program_bytes(b->program) / 1048576.0;
+    if (b->ops->memory != NULL) {
+        size_t left = 0, total = 0;
+        CF_TRY(b->ops->memory(b->backend, &left, &total));
+        f->device_mib = (double)(total - left) / 1048576.0;
+    }
+    /* Forward, gradient of the input, gradient of the filters: three times two operations. */
+    f->gflops = f->median * 6.0 * (double)cf_graph_macs(b->g) * 1e-9;
+    f->step_ms = 1e3 * (double)o->batch / f->median;
+    b->ops->describe(b->backend, f->device, sizeof f->device);
+    collect_phases(b, o, before, f);
+    return CF_OK;
+}
+
+static const char *augmentation_of(const cf_bench *b)
+{
+    if (!b->ops->augments) return "none";
+    return b->held ? "device, images held there" : "device, images sent there";
+}
+
+static void print_text(const cf_bench *b, const cf_bench_options *o, const figures *f)
 {
     const cf_shape *s = &b->g->nodes[0].out_shape;
-    printf("%s, %s, %lldx%lld, batch %lld, %lld parameters\n", f->device,
-           b->config.train_precision == 0 ? "fp32" : "bf16", (long long)s->h, (long long)s->w,
-           (long long)o->batch, (long long)b->g->n_weights);
+    printf("%s, %s, %lldx%lld, batch %lld, %lld parameters, augmentation: %s\n", f->device,
+           cf_dtype_name(b->dtype), (long long)s->h, (long long)s->w, (long long)o->batch,
+           (long long)b->g->n_weights, augmentation_of(b));
     printf("%.2f images/s (%.2f to %.2f, %lld runs of %lld steps), %.1f ms a step, %.0f GFLOP/s\n",
            f->median, f->low, f->high, (long long)o->repeats, (long long)o->steps, f->step_ms,
            f->gflops);
     printf("memory: %.0f MiB peak, %.0f MiB of it the program\n", f->peak_mib, f->program_mib);
-    for (int i = 0; i <= f->n_phases; i++)
-        printf("  %-18s %5.1f %%\n", i < f->n_phases ? f->names[i] : "update",
-               100.0 * f->shares[i]);
+    if (b->ops->memory != NULL) printf("device memory in use: %.0f MiB\n", f->device_mib);
+    for (int i = 0; i < f->n_phases; i++)
+        printf("  %-18s %5.1f %% %9.3f ms\n", f->names[i], 100.0 * f->phase_ms[i] / f->all_ms,
+               f->phase_ms[i]);
 }
 
-static cf_err print_json(const bench *b, const bench_options *o, const figures *f)
+static void put_phases(const figures *f, cf_json *j)
+{
+    cf_json_object(j, "shares");
+    for (int i = 0; i < f->n_phases; i++)
+        cf_json_number(j, f->names[i], f->phase_ms[i] / f->all_ms);
+    cf_json_end_object(j);
+    cf_json_object(j, "phase_ms");
+    for (int i = 0; i < f->n_phases; i++) cf_json_number(j, f->names[i], f->phase_ms[i]);
+    cf_json_end_object(j);
+}
+
+static cf_err print_json(const cf_bench *b, const cf_bench_options *o, const figures *f)
 {
     cf_buf out = {0};
     cf_json j;
     cf_json_begin(&j, &out, false);
     cf_json_object(&j, NULL);
+    cf_json_string(&j, "backend", b->ops->name);
     cf_json_string(&j, "device", f->device);
-    cf_json_string(&j, "precision", b->config.train_precision == 0 ? "fp32" : "bf16");
+    cf_json_string(&j, "precision", cf_dtype_name(b->dtype));
+    cf_json_string(&j, "augmentation", augmentation_of(b));
     cf_json_integer(&j, "image_size", b->g->nodes[0].out_shape.h);
     cf_json_integer(&j, "batch", o->batch);
     cf_json_integer(&j, "runs", o->repeats);
@@ -251,13 +144,12 @@ static cf_err print_json(const bench *b, const bench_options *o, const figures *
     cf_json_number(&j, "images_per_second", f->median);
     cf_json_number(&j, "images_per_second_min", f->low);
     cf_json_number(&j, "images_per_second_max", f->high);
+    cf_json_number(&j, "step_ms", f->step_ms);
     cf_json_number(&j, "gflops", f->gflops);
     cf_json_number(&j, "peak_mib", f->peak_mib);
     cf_json_number(&j, "program_mib", f->program_mib);
-    cf_json_object(&j, "shares");
-    for (int i = 0; i <= f->n_phases; i++)
-        cf_json_number(&j, i < f->n_phases ? f->names[i] : "update", f->shares[i]);
-    cf_json_end_object(&j);
+    cf_json_number(&j, "device_mib", f->device_mib);
+    put_phases(f, &j);
     cf_json_end_object(&j);
     cf_err err = cf_buf_check(&out);
     if (err == CF_OK) printf("%s\n", cf_buf_text(&out));
@@ -265,36 +157,34 @@ static cf_err print_json(const bench *b, const bench_options *o, const figures *
     return err;
 }
 
-static cf_err run_bench(const bench_options *o)
+static cf_err run_bench(const cf_bench_options *o)
 {
-    bench b = {0};
-    double rates[64];
-    int64_t before[16] = {0};
-    cf_err err = open_bench(o, &b);
-    if (err == CF_OK) err = run_step(&b); /* warm-up: first touch of memory */
-    if (err == CF_OK) {
-        const char *const *names = NULL;
-        const int64_t *ns = NULL;
-        int n = b.ops->phases != NULL ? b.ops->phases(b.program, &names, &ns) : 0;
-        for (int i = 0; i < n; i++) before[i] = ns[i];
-        b.update_ns = 0;
-        err = measure(&b, o, rates);
-    }
-    if (err == CF_OK) {
-        figures f = collect(&b, o, rates, before);
-        if (o->json) {
-            err = print_json(&b, o, &f);
-        } else {
-            print_text(&b, o, &f);
-        }
-    }
-    close_bench(&b);
+    cf_bench b;
+    double rates[MAX_RUNS];
+    const char *names[MAX_PHASES];
+    int64_t before[MAX_PHASES] = {0};
+    figures f;
+    cf_err err = CF_OK;
+    CF_TRY_GOTO(cf_bench_open(o, &b), out);
+    /* Warm-up: first touch of memory; on a device the second step is the one it repeats. */
+    for (int i = 0; i < (b.ops->on_device ? 3 : 1); i++) CF_TRY_GOTO(cf_bench_step(&b), out);
+    CF_TRY_GOTO(cf_bench_finish(&b), out);
+    (void)read_phases(&b, names, before);
+    b.update_ns = 0;
+    CF_TRY_GOTO(measure(&b, o, rates), out);
+    CF_TRY_GOTO(collect(&b, o, rates, before, &f), out);
+    if (o->json)
+        err = print_json(&b, o, &f);
+    else
+        print_text(&b, o, &f);
+out:
+    cf_bench_close(&b);
     return err;
 }
 
 static cf_err bench_verb(int argc, char **argv)
 {
-    bench_options o = {.device = "auto", .batch = 8, .repeats = 5, .steps = 3};
+    cf_bench_options o = {.device = "auto", .batch = 8, .repeats = 5, .steps = 3};
     cf_strings operands = {0};
     bool help = false;
     const cf_option options[] = {
@@ -302,11 +192,15 @@ static cf_err bench_verb(int argc, char **argv)
          "network of this configuration; without: standard ResNeXt-50, 250x250, 22 outputs"},
         {"set", 0, CF_OPTION_MANY, &o.overrides, 0, 0, "KEY=VALUE", "one key of the configuration"},
         {"batch", 'b', CF_OPTION_INT, &o.batch, 1, 4096, "N", "images of a step (8)"},
-        {"precision", 'p', CF_OPTION_TEXT, &o.precision, 0, 0, "fp32|bf16", "as configured"},
+        {"precision", 'p', CF_OPTION_TEXT, &o.precision, 0, 0, "fp32|bf16|fp16", "as configured"},
         {"threads", 't', CF_OPTION_INT, &o.threads, 0, 1024, "N", "compute threads; 0: all (0)"},
         {"device", 'd', CF_OPTION_TEXT, &o.device, 0, 0, "NAME", "auto, cpu or cuda (auto)"},
-        {"runs", 'n', CF_OPTION_INT, &o.repeats, 1, 64, "N", "timed runs (5)"},
+        {"runs", 'n', CF_OPTION_INT, &o.repeats, 1, MAX_RUNS, "N", "timed runs (5)"},
         {"steps", 's', CF_OPTION_INT, &o.steps, 1, 10000, "N", "steps of a run (3)"},
+        {"engines", 'e', CF_OPTION_TEXT, &o.engines, 0, 0, "FILE",
+         "choices of convolution engines, read and added to (cuda)"},
+        {"phases", 0, CF_OPTION_FLAG, &o.phases, 0, 0, NULL,
+         "time kinds of work on the device; steps are then slower"},
         {"json", 0, CF_OPTION_FLAG, &o.json, 0, 0, NULL, "print JSON"},
     };
     cf_err err = cf_options_parse(&cf_verb_bench, options, (int)(sizeof options / sizeof *options),
@@ -320,10 +214,10 @@ static cf_err bench_verb(int argc, char **argv)
 const cf_verb cf_verb_bench = {
     .name = "bench",
     .summary = "throughput of training steps on this machine",
-    .usage = "[--config FILE] [--batch N] [--precision fp32|bf16] [--threads N]",
+    .usage = "[--config FILE] [--batch N] [--precision P] [--device NAME]",
     .details =
         "A step is forward, loss, backward, optimizer and packing the new weights, on random\n"
-        "images. Median and range of the timed runs; the shares are of the first thread's\n"
-        "time by kind of work.",
+        "images; on a GPU, augmentation too. Median and range of the timed runs; the shares are\n"
+        "of the first thread's time by kind of work, on a GPU of its time with --phases.",
     .run = bench_verb,
 };
