@@ -230,7 +230,8 @@ void cf_cudnn_plan_text(const cf_cudnn_plan *p, char *text, size_t n)
 static bool parse_number(const char **at, int64_t *value)
 {
     char *end = NULL;
-    if (**at < '0' || **at > '9') return false;
+    const char *digit = *at + (**at == '-');
+    if (*digit < '0' || *digit > '9') return false;
     *value = strtoll(*at, &end, 10);
     *at = end;
     return true;

@@ -9,6 +9,7 @@ cf_err cf_cudnn_check(cudnnStatus_t status, const char *what)
     char text[512] = "";
     cudnnGetLastErrorString(text, sizeof text);
     text[sizeof text - 1] = '\0';
+    text[strcspn(text, "\n")] = '\0'; /* what follows is the library's own trace */
     return cf_fail(CF_E_DEVICE, "cuDNN: %s: %s%s%s", what, cudnnGetErrorString(status),
                    text[0] ? ": " : "", text);
 }
