@@ -1,7 +1,7 @@
 #!/bin/bash
 # Whole jobs on phantom cells (synthetic): the one law, resuming, and refusals. One case a call:
 #   jobs.sh PROGRAM CASE
-# Each case compares bytes. Needs mpirun.
+# Each case compares bytes. Needs mpirun. CYTOFOLD_TEST_DEVICE=cuda: on that device.
 set -euo pipefail
 export LC_ALL=C OMPI_ALLOW_RUN_AS_ROOT=1 OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1
 program="$1" name="$2"
@@ -9,6 +9,9 @@ config="$(cd "$(dirname "$0")" && pwd)/tiny.yaml"
 work="$(mktemp -d)"
 trap 'rm -rf "$work"' EXIT
 cd "$work"
+
+device=(--set "run.device=${CYTOFOLD_TEST_DEVICE:-cpu}")
+cells=(--set data.cells=cells.cells "${device[@]}")
 
 fail() { echo "FAILED: $*" >&2; exit 1; }
 say() { echo "-- $*"; }
@@ -22,7 +25,7 @@ make_cells() {
 train() {
   local run="$1" workers="$2"
   shift 2
-  "$program" train "$config" --run "$run" --workers "$workers" --set data.cells=cells.cells "$@" \
+  "$program" train "$config" --run "$run" --workers "$workers" "${cells[@]}" "$@" \
     >"$run.out" 2>"$run.log" || { cat "$run.log" >&2; fail "train $run"; }
 }
 
@@ -60,7 +63,7 @@ long=(--set train.epochs=40)
 # kill_once RUN WHO: starts a job, kills a worker or the launcher after its first checkpoint.
 kill_once() {
   local run="$1" who="$2" launcher victim
-  "$program" train "$config" --run "$run" --workers 2 --set data.cells=cells.cells "${long[@]}" \
+  "$program" train "$config" --run "$run" --workers 2 "${cells[@]}" "${long[@]}" \
     >/dev/null 2>&1 &
   launcher=$!
   wait_for_checkpoint "$run" "$launcher" || fail "$run ended before it could be killed"
@@ -133,20 +136,20 @@ refused)
   make_cells
   train run 1
   code=0
-  "$program" train "$config" --run run --workers 1 --set data.cells=cells.cells --set train.epochs=9 \
+  "$program" train "$config" --run run --workers 1 "${cells[@]}" --set train.epochs=9 \
     >out 2>err || code=$?
   [ "$code" = 2 ] || fail "another configuration: exit $code, expected 2"
   grep -q "epochs" err || fail "the difference is not named: $(cat err)"
   "$program" synth -o others --images 126 --size 32 --scheme bm7 --seed 6 >/dev/null
   "$program" pack others --scheme bm7 -o others.cells >/dev/null
   code=0
-  "$program" train "$config" --run run --workers 1 --set data.cells=others.cells >out 2>err || code=$?
+  "$program" train "$config" --run run --workers 1 --set data.cells=others.cells "${device[@]}" >out 2>err || code=$?
   [ "$code" = 2 ] || fail "other data: exit $code, expected 2"
   ;;
 numeric)
   make_cells
   code=0
-  "$program" train "$config" --run run --workers 2 --set data.cells=cells.cells --set train.learning_rate=1e30 \
+  "$program" train "$config" --run run --workers 2 "${cells[@]}" --set train.learning_rate=1e30 \
     --set train.schedule=constant >out 2>err || code=$?
   [ "$code" = 7 ] || { cat err; fail "learning rate 1e30: exit $code, expected 7"; }
   grep -qE "fold [0-9]+, step [0-9]+" err || fail "the step is not named: $(cat err)"
