@@ -17,32 +17,27 @@ static void *masked_gradient(const cf_program *p, int node)
  */
 
 /* Gradients of gamma and beta or of the bias from `partials`, and what the next passes need. */
-static cf_err finish_sums(cf_program *p, int node, int64_t parts, void *sums)
+static cf_err finish_sums(cf_program *p, int node, int64_t parts)
 {
     const cf_node *n = &p->graph->nodes[node];
     cf_cuda_node *own = &p->nodes[node];
     cudaStream_t s = p->backend->stream;
     int64_t c = n->out_shape.c;
-    if (own->normalised) {
-        CF_TRY(cf_cuda_norm_reduce_finish(s, p->partials, parts, rows_of(n), c, own->gamma,
-                                          &own->norm, own->dgamma, own->dbeta));
-        CF_TRY(cf_cuda_add(p, sums, n->gamma, own->dgamma, 1));
-        return cf_cuda_add(p, sums, n->beta, own->dbeta, 1);
-    }
-    if (n->bias < 0) return CF_OK;
-    CF_TRY(cf_cuda_bias_finish(s, p->partials, parts, c, own->dbeta));
-    return cf_cuda_add(p, sums, n->bias, own->dbeta, 1);
+    if (own->normalised)
+        return cf_cuda_norm_reduce_finish(s, p->partials, parts, rows_of(n), c, own->gamma,
+                                          &own->norm, own->dgamma, own->dbeta);
+    return n->bias < 0 ? CF_OK : cf_cuda_bias_finish(s, p->partials, parts, c, own->dbeta);
 }
 
 /* The gradient of a node's output: its parts together, behind the activation, and summed. */
-static cf_err reduce_gradient(cf_program *p, int node, void *sums)
+static cf_err reduce_gradient(cf_program *p, int node)
 {
     const cf_node *n = &p->graph->nodes[node];
     cf_cuda_norm_pass pass = cf_cuda_pass(p, node);
     pass.n_contributions = cf_cuda_contributions(p, node, pass.contributions);
     pass.masked = masked_gradient(p, node);
     CF_TRY(cf_cuda_norm_reduce(p->backend->stream, &pass, p->partials));
-    CF_TRY(finish_sums(p, node, cf_cuda_norm_parts(rows_of(n), n->out_shape.c), sums));
+    CF_TRY(finish_sums(p, node, cf_cuda_norm_parts(rows_of(n), n->out_shape.c)));
     return cf_cuda_mark(p, CF_PHASE_NORM);
 }
 
@@ -84,7 +79,7 @@ static cf_err weights_pass(cf_program *p, int node, const cf_cuda_gradient *gy, 
     return cf_cuda_mark(p, CF_PHASE_SUMS);
 }
 
-static cf_err data_pass(cf_program *p, int node, const cf_cuda_gradient *gy, void *sums)
+static cf_err data_pass(cf_program *p, int node, const cf_cuda_gradient *gy)
 {
     const cf_node *n = &p->graph->nodes[node];
     const cf_cuda_node *own = &p->nodes[node];
@@ -105,17 +100,17 @@ static cf_err data_pass(cf_program *p, int node, const cf_cuda_gradient *gy, voi
     CF_TRY(cf_engines_run(p->engines, &own->data, &call));
     CF_TRY(cf_cuda_mark(p, CF_PHASE_DATA));
     if (!sum) return CF_OK;
-    CF_TRY(finish_sums(p, n->in, own->data.parts, sums));
+    CF_TRY(finish_sums(p, n->in, own->data.parts));
     return cf_cuda_mark(p, CF_PHASE_NORM);
 }
 
 static cf_err backward_conv(cf_program *p, int node, void *sums)
 {
     cf_cuda_gradient gy;
-    if (!p->nodes[node].summed_by_reader) CF_TRY(reduce_gradient(p, node, sums));
+    if (!p->nodes[node].summed_by_reader) CF_TRY(reduce_gradient(p, node));
     CF_TRY(gradient_of(p, node, &gy));
     CF_TRY(weights_pass(p, node, &gy, sums));
-    return data_pass(p, node, &gy, sums);
+    return data_pass(p, node, &gy);
 }
 
 /* ---- the other nodes --------------------------------------------------------------------------
@@ -140,23 +135,11 @@ static cf_err backward_dense(cf_program *p, int node, void *sums)
     dense.glogits = cf_cuda_slot(p, n->uses[0], CF_SLOT_GIN);
     dense.gx = cf_cuda_slot(p, node, CF_SLOT_GIN);
     dense.gweight = p->dense_gradient;
-    dense.gbias = n->bias >= 0 ? p->dense_gradient + dense.f * dense.k : NULL;
+    dense.gbias = n->bias >= 0 ? p->nodes[node].dbeta : NULL;
     CF_TRY(cf_cuda_dense_backward(p->backend->stream, &dense));
     CF_TRY(cf_cuda_mark(p, CF_PHASE_POOL));
     CF_TRY(cf_cuda_add(p, sums, n->weight, dense.gweight, 1));
-    if (n->bias >= 0) CF_TRY(cf_cuda_add(p, sums, n->bias, dense.gbias, 1));
-    return cf_cuda_mark(p, CF_PHASE_SUMS);
-}
 
-/* Before the loss, as on every backend: the first tensor that went wrong is the one named. */
-static cf_err add_moments(cf_program *p, void *sums)
-{
-    for (int i = 0; i < p->graph->n_nodes; i++) {
-        const cf_node *n = &p->graph->nodes[i];
-        if (!p->nodes[i].normalised) continue;
-        CF_TRY(cf_cuda_add(p, sums, n->mean, p->nodes[i].mean_out, 1));
-        CF_TRY(cf_cuda_add(p, sums, n->var, p->nodes[i].unbiased, 1));
-    }
     return cf_cuda_mark(p, CF_PHASE_SUMS);
 }
 
@@ -172,12 +155,15 @@ static cf_err loss_and_gradient(cf_program *p, void *sums)
     return cf_cuda_mark(p, CF_PHASE_POOL);
 }
 
-/* Inside a recording an event is a node of the graph, which others wait for from outside. */
-static cf_err record_ready(cf_program *p, int node)
+/* The short tensors of a range join it, and its event says that it is whole. Inside a recording an
+ * event is a node of the graph, which others wait for from outside. */
+static cf_err finish_range(cf_program *p, int node, void *sums)
 {
     unsigned flags = p->recording ? cudaEventRecordExternal : cudaEventRecordDefault;
     for (int i = 0; i < p->n_ready; i++) {
         if (p->ready_node[i] != node) continue;
+        int64_t first = i > 0 ? p->ready_shorts[i - 1] : 0;
+        CF_TRY(cf_cuda_add_shorts(p, sums, first, p->ready_shorts[i]));
         CF_TRY(cf_cuda_check(cudaEventRecordWithFlags(p->ready[i].event, p->backend->stream, flags),
                              "cudaEventRecord"));
     }
@@ -186,7 +172,9 @@ static cf_err record_ready(cf_program *p, int node)
 
 cf_err cf_cuda_backward(cf_program *p, void *sums)
 {
-    CF_TRY(add_moments(p, sums));
+    /* Before the loss, as on every backend: the first tensor that went wrong is the one named. */
+    CF_TRY(cf_cuda_add_moments(p, sums));
+    CF_TRY(cf_cuda_mark(p, CF_PHASE_SUMS));
     CF_TRY(loss_and_gradient(p, sums));
     for (int i = p->graph->n_nodes - 2; i > 0; i--) {
         switch (p->graph->nodes[i].op) {
@@ -200,7 +188,8 @@ cf_err cf_cuda_backward(cf_program *p, void *sums)
             CF_TRY(backward_pool(p, i));
             break;
         }
-        CF_TRY(record_ready(p, i));
+        CF_TRY(finish_range(p, i, sums));
     }
-    return record_ready(p, 0);
+    CF_TRY(finish_range(p, 0, sums));
+    return cf_cuda_mark(p, CF_PHASE_SUMS);
 }

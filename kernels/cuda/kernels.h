@@ -171,6 +171,24 @@ typedef struct cf_cuda_sum {
  * fault->first where a value is not finite or above its limit. */
 CF_CHECKED cf_err cf_cuda_sums_add(cudaStream_t s, const cf_cuda_sum *sum);
 
+/* Many short tensors at once, value by value. values, targets, numbers: device, [n]. */
+typedef struct cf_cuda_scatter {
+    const float *values;
+    int64_t n;
+    const int64_t *targets; /* element of the sums that each value is added to; NULL: first + i */
+    int64_t first;
+    const int32_t *numbers; /* of the tensor that a value belongs to, for the fault */
+    const float *scale;     /* device; each value is divided by it; NULL: 1 */
+    void *sums;             /* start of the step's sums */
+    int64_t flag;
+    cf_reduce reduce;
+    int bits;
+    cf_cuda_fault *fault;
+} cf_cuda_scatter;
+
+/* As cf_cuda_sums_add; no element may be a target twice. */
+CF_CHECKED cf_err cf_cuda_sums_scatter(cudaStream_t s, const cf_cuda_scatter *t);
+
 /* A tensor of the flat weights into the program's copy. */
 typedef struct cf_cuda_pack_item {
     int64_t from;        /* element in the flat buffer */

@@ -7,7 +7,7 @@
 #include "kernels/base/mem.h"
 #include "kernels/cuda/program.h"
 
-static cf_err keep(cf_program *p, size_t bytes, const char *what, void *out)
+cf_err cf_cuda_keep(cf_program *p, size_t bytes, const char *what, void *out)
 {
     if (p->n_blocks == p->reserved_blocks) {
         int wanted = p->reserved_blocks ? 2 * p->reserved_blocks : 64;
@@ -38,17 +38,17 @@ static cf_err place_arena(cf_program *p)
                                     (const bool(*)[CF_N_SLOTS])unwritten, &p->plan);
     free(unwritten);
     CF_TRY(err);
-    return keep(p, p->plan.arena_bytes, "activations", &p->arena);
+    return cf_cuda_keep(p, p->plan.arena_bytes, "activations", &p->arena);
 }
 
 static cf_err place_images(cf_program *p)
 {
     const cf_shape *s = &p->graph->nodes[0].out_shape;
     size_t n = (size_t)s->n, pixels = (size_t)(s->n * s->h * s->w);
-    CF_TRY(keep(p, pixels * (size_t)p->input_c * cf_dtype_bytes(p->options.dtype), "images",
-                &p->input));
-    CF_TRY(keep(p, n * sizeof *p->images, "images", &p->images));
-    CF_TRY(keep(p, n * sizeof *p->labels, "labels", &p->labels));
+    CF_TRY(cf_cuda_keep(p, pixels * (size_t)p->input_c * cf_dtype_bytes(p->options.dtype), "images",
+                        &p->input));
+    CF_TRY(cf_cuda_keep(p, n * sizeof *p->images, "images", &p->images));
+    CF_TRY(cf_cuda_keep(p, n * sizeof *p->labels, "labels", &p->labels));
     for (int i = 0; i < 2; i++) {
         cf_cuda_feed *f = &p->feeds[i];
         CF_TRY(cf_cuda_check(cudaMallocHost((void **)&f->h_images, n * sizeof *f->h_images),
@@ -70,11 +70,10 @@ static cf_err place_channels(cf_program *p, const cf_node *n, cf_cuda_node *own)
 {
     size_t bytes = (size_t)n->out_shape.c * sizeof(float);
     float **const arrays[] = {&own->norm.mean, &own->norm.rstd, &own->norm.scale, &own->norm.shift,
-                              &own->norm.a,    &own->norm.b,    &own->norm.d,     &own->mean_out,
-                              &own->unbiased,  &own->dgamma};
+                              &own->norm.a,    &own->norm.b,    &own->norm.d};
     for (size_t i = 0; own->normalised && i < sizeof arrays / sizeof *arrays; i++)
-        CF_TRY(keep(p, bytes, "normalisation", arrays[i]));
-    return keep(p, bytes, "normalisation", &own->dbeta);
+        CF_TRY(cf_cuda_keep(p, bytes, "normalisation", arrays[i]));
+    return CF_OK;
 }
 
 static cf_err place_node(cf_program *p, int i)
@@ -83,11 +82,12 @@ static cf_err place_node(cf_program *p, int i)
     cf_cuda_node *own = &p->nodes[i];
     size_t elements = (size_t)cf_shape_elements(n->out_shape);
     bool train = p->options.mode == CF_MODE_TRAIN;
-    if (n->op == CF_OP_MAXPOOL && train) CF_TRY(keep(p, elements, "max-pool", &own->winner));
+    if (n->op == CF_OP_MAXPOOL && train)
+        CF_TRY(cf_cuda_keep(p, elements, "max-pool", &own->winner));
     if (n->op != CF_OP_CONV) return CF_OK;
     CF_TRY(place_channels(p, n, own));
     if (train && n->residual >= 0 && n->conv.act != CF_ACT_NONE)
-        CF_TRY(keep(p, (elements + 7) / 8, "masks", &own->mask));
+        CF_TRY(cf_cuda_keep(p, (elements + 7) / 8, "masks", &own->mask));
     return CF_OK;
 }
 
@@ -145,8 +145,8 @@ static cf_err place_weights(cf_program *p)
         bytes += round_up((size_t)stored * cf_dtype_bytes(item->dtype));
     }
     size_t table = (size_t)p->n_items * sizeof *items;
-    CF_TRY_GOTO(keep(p, bytes, "packed weights", &p->packed), out);
-    CF_TRY_GOTO(keep(p, table, "packed weights", &p->items), out);
+    CF_TRY_GOTO(cf_cuda_keep(p, bytes, "packed weights", &p->packed), out);
+    CF_TRY_GOTO(cf_cuda_keep(p, table, "packed weights", &p->items), out);
     CF_TRY_GOTO(cf_cuda_check(cudaMemcpyAsync(p->items, items, table, cudaMemcpyHostToDevice,
                                               p->backend->stream),
                               "copy to the device"),
@@ -211,10 +211,10 @@ static cf_err place_scratch(cf_program *p)
         raise_to(&workspace, own->data.workspace);
         raise_to(&workspace, own->weights.workspace);
     }
-    CF_TRY(keep(p, workspace, "the engines' workspace", &p->workspace));
+    CF_TRY(cf_cuda_keep(p, workspace, "the engines' workspace", &p->workspace));
     if (p->options.mode != CF_MODE_TRAIN) return CF_OK;
-    CF_TRY(keep(p, partials * 2 * sizeof(double), "sums over pixels", &p->partials));
-    return keep(p, gradient * sizeof(float), "split gradients", &p->gradient);
+    CF_TRY(cf_cuda_keep(p, partials * 2 * sizeof(double), "sums over pixels", &p->partials));
+    return cf_cuda_keep(p, gradient * sizeof(float), "split gradients", &p->gradient);
 }
 
 static cf_err place_tail(cf_program *p)
@@ -223,53 +223,22 @@ static cf_err place_tail(cf_program *p)
     const cf_node *last = &g->nodes[g->n_nodes - 1], *dense = &g->nodes[last->in];
     size_t n = (size_t)last->in_shape.n, outputs = (size_t)g->n_outputs;
     size_t class_bytes = outputs * sizeof(int);
-    CF_TRY(keep(p, class_bytes, "classes", &p->class_of));
+    CF_TRY(cf_cuda_keep(p, class_bytes, "classes", &p->class_of));
     CF_TRY(cf_cuda_check(cudaMemcpyAsync(p->class_of, g->class_of, class_bytes,
                                          cudaMemcpyHostToDevice, p->backend->stream),
                          "copy to the device"));
-    CF_TRY(keep(p, sizeof *p->scale, "scale", &p->scale));
-    CF_TRY(keep(p, sizeof *p->fault, "fault", &p->fault));
+    CF_TRY(cf_cuda_keep(p, sizeof *p->scale, "scale", &p->scale));
+    CF_TRY(cf_cuda_keep(p, sizeof *p->fault, "fault", &p->fault));
     CF_TRY(cf_cuda_check(cudaMemsetAsync(p->fault, 0x7F, sizeof *p->fault, p->backend->stream),
                          "cudaMemsetAsync"));
     CF_TRY(cf_cuda_check(cudaMallocHost((void **)&p->h_logits, n * outputs * sizeof(float)),
                          "cudaMallocHost"));
     if (p->options.mode != CF_MODE_TRAIN) return CF_OK;
     size_t weights = (size_t)g->params[dense->weight].count;
-    CF_TRY(keep(p, (weights + outputs) * sizeof(float), "dense layer", &p->dense_gradient));
-    CF_TRY(keep(p, 2 * sizeof(float), "loss", &p->loss));
-    return keep(p, n * (size_t)(g->n_classes + 2) * sizeof(float), "loss", &p->loss_scratch);
-}
-
-/* ---- ranges of the sums that are ready early ----------------------------------------------------
- */
-
-static cf_err add_range(cf_program *p, int64_t first, int64_t end, int node)
-{
-    cf_ready *r = &p->ready[p->n_ready];
-    *r = (cf_ready){.first = first, .count = end - first};
-    cudaEvent_t event = NULL;
-    CF_TRY(
-        cf_cuda_check(cudaEventCreateWithFlags(&event, cudaEventDisableTiming), "cudaEventCreate"));
-    r->event = event;
-    p->ready_node[p->n_ready++] = node;
-    return CF_OK;
-}
-
-/* The flat order is that of the nodes, so the backward pass finishes it from its end: pieces of at
- * least a quarter, cut where a node's parameters begin. What the forward pass gives comes last,
- * since the fault flag behind it may be raised until the end. */
-static cf_err cut_ranges(cf_program *p)
-{
-    const cf_graph *g = p->graph;
-    int64_t end = g->n_weights;
-    for (int i = g->n_nodes - 1; i > 0; i--) {
-        if (g->nodes[i].weight < 0) continue;
-        int64_t first = g->params[g->nodes[i].weight].offset;
-        if (end - first < g->n_weights / 4 && first > 0) continue;
-        CF_TRY(add_range(p, first, end, i));
-        end = first;
-    }
-    return add_range(p, g->n_weights, cf_sums_count(g) + 1, 0);
+    CF_TRY(cf_cuda_keep(p, weights * sizeof(float), "dense layer", &p->dense_gradient));
+    CF_TRY(cf_cuda_keep(p, 2 * sizeof(float), "loss", &p->loss));
+    return cf_cuda_keep(p, n * (size_t)(g->n_classes + 2) * sizeof(float), "loss",
+                        &p->loss_scratch);
 }
 
 /* ---- all of it --------------------------------------------------------------------------------
@@ -283,7 +252,7 @@ cf_err cf_cuda_place(cf_program *p)
     CF_TRY(place_weights(p));
     CF_TRY(place_scratch(p));
     CF_TRY(place_tail(p));
-    if (p->options.mode == CF_MODE_TRAIN) CF_TRY(cut_ranges(p));
+    if (p->options.mode == CF_MODE_TRAIN) CF_TRY(cf_cuda_place_shorts(p));
     return cf_cuda_check(cudaStreamSynchronize(p->backend->stream), "cudaStreamSynchronize");
 }
 

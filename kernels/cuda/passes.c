@@ -65,19 +65,18 @@ int cf_cuda_contributions(const cf_program *p, int node, const void *parts[CF_GR
 /* ---- into the sums ----------------------------------------------------------------------------
  */
 
-/* Tensors in the order in which a micro-batch meets them: moments, loss, gradients from the end. */
-static int32_t number_of(const cf_graph *g, int param, bool moment)
+int32_t cf_cuda_number(const cf_graph *g, int param)
 {
-    return moment ? param : 2 * g->n_params - param;
+    cf_param_kind kind = g->params[param].kind;
+    return kind == CF_PARAM_MEAN || kind == CF_PARAM_VAR ? param : 2 * g->n_params - param;
 }
 
 cf_err cf_cuda_add(cf_program *p, void *sums, int param, const float *values, int64_t n_parts)
 {
     const cf_graph *g = p->graph;
     const cf_param *t = &g->params[param];
-    bool moment = t->kind == CF_PARAM_MEAN || t->kind == CF_PARAM_VAR;
     const cf_node *n = &g->nodes[t->node];
-    bool images = n->op == CF_OP_CONV && param == n->weight && g->nodes[n->in].op == CF_OP_INPUT;
+    bool images = n->op == CF_OP_CONV && g->nodes[n->in].op == CF_OP_INPUT;
     int64_t c = images ? t->dim[3] : 1, c_stored = images ? p->input_c : 1;
     cf_cuda_sum sum = {.values = values,
                        .n_parts = n_parts,
@@ -85,15 +84,44 @@ cf_err cf_cuda_add(cf_program *p, void *sums, int param, const float *values, in
                        .n = t->count,
                        .c = c,
                        .c_stored = c_stored,
-                       .scale = moment ? NULL : p->scale,
+                       .scale = p->scale,
                        .sums = sums,
-                       .offset = moment ? g->n_weights + t->offset : t->offset,
+                       .offset = t->offset,
                        .flag = cf_sums_count(g),
                        .reduce = p->options.reduce,
-                       .bits = moment ? CF_EXACT_STATE_BITS : CF_EXACT_GRAD_BITS,
+                       .bits = CF_EXACT_GRAD_BITS,
                        .fault = p->fault,
-                       .number = number_of(g, param, moment)};
+                       .number = cf_cuda_number(g, param)};
     return cf_cuda_sums_add(p->backend->stream, &sum);
+}
+
+cf_err cf_cuda_add_moments(cf_program *p, void *sums)
+{
+    cf_cuda_scatter moments = {.values = p->moments,
+                               .n = p->graph->n_state,
+                               .first = p->graph->n_weights,
+                               .numbers = p->moment_numbers,
+                               .sums = sums,
+                               .flag = cf_sums_count(p->graph),
+                               .reduce = p->options.reduce,
+                               .bits = CF_EXACT_STATE_BITS,
+                               .fault = p->fault};
+    return cf_cuda_sums_scatter(p->backend->stream, &moments);
+}
+
+cf_err cf_cuda_add_shorts(cf_program *p, void *sums, int64_t first, int64_t end)
+{
+    cf_cuda_scatter shorts = {.values = p->shorts + first,
+                              .n = end - first,
+                              .targets = p->short_targets + first,
+                              .numbers = p->short_numbers + first,
+                              .scale = p->scale,
+                              .sums = sums,
+                              .flag = cf_sums_count(p->graph),
+                              .reduce = p->options.reduce,
+                              .bits = CF_EXACT_GRAD_BITS,
+                              .fault = p->fault};
+    return cf_cuda_sums_scatter(p->backend->stream, &shorts);
 }
 
 cf_err cf_cuda_add_loss(cf_program *p, void *sums)

@@ -64,10 +64,11 @@ typedef struct cf_cuda_node {
     float *gamma, *beta, *bias; /* in the packed weights; NULL: none */
     float *dense;               /* DENSE: fp32 [K,F], in the packed weights */
     void *filter;               /* CONV: in dtype, in the packed weights */
-    float *mean_out, *unbiased; /* [K] what goes into the state's sum */
-    float *dgamma, *dbeta;      /* [K]; dbeta is the bias' gradient without normalisation */
-    uint8_t *mask;              /* one bit an element: residual nodes with an activation */
-    uint8_t *winner;            /* MAXPOOL */
+    float *mean_out, *unbiased; /* [K] what goes into the state's sum, in `moments` */
+    /* [K] in `shorts`; dbeta is the bias' gradient without normalisation. */
+    float *dgamma, *dbeta;
+    uint8_t *mask;   /* one bit an element: residual nodes with an activation */
+    uint8_t *winner; /* MAXPOOL */
 } cf_cuda_node;
 
 /* Images and labels of one micro-batch on their way to the device. Two take turns. */
@@ -103,16 +104,23 @@ struct cf_program {
     uint8_t *packed;          /* weights as the kernels read them */
     cf_cuda_pack_item *items; /* device, [n_items] */
     int n_items;
-    int64_t most_items;         /* elements of the longest */
-    void *input;                /* [N,H,W,c_stored]: the input node's Z */
-    int input_c;                /* c_stored */
-    float *host_images;         /* device, [N,H,W,C] fp32: batches that come augmented; or NULL */
-    cf_cuda_image *images;      /* device, [N] */
-    int *labels, *class_of;     /* device, [N], [n_outputs] */
-    double *partials;           /* scratch of one pass over pixels */
-    void *workspace;            /* engine's workspace, then split gradients */
-    float *gradient;            /* [parts][...] of one weights pass */
-    float *dense_gradient;      /* [K,F] then [K] */
+    int64_t most_items;      /* elements of the longest */
+    void *input;             /* [N,H,W,c_stored]: the input node's Z */
+    int input_c;             /* c_stored */
+    float *host_images;      /* device, [N,H,W,C] fp32: batches that come augmented; or NULL */
+    cf_cuda_image *images;   /* device, [N] */
+    int *labels, *class_of;  /* device, [N], [n_outputs] */
+    double *partials;        /* scratch of one pass over pixels */
+    void *workspace;         /* engine's workspace, then split gradients */
+    float *gradient;         /* [parts][...] of one weights pass */
+    float *dense_gradient;   /* [K,F] */
+    float *moments;          /* [n_state] of the micro-batch, as the state lies */
+    int32_t *moment_numbers; /* [n_state] tensor of each, for faults */
+    /* Gradients of everything but filters, last node first: [n_shorts] each. */
+    float *shorts;
+    int64_t *short_targets;
+    int32_t *short_numbers;
+    int64_t n_shorts;
     float *loss_scratch, *loss; /* [N][n_classes + 2]; [2]: loss, correct */
     float *scale;               /* [1]: of the loss (fp16) */
     cf_cuda_fault *fault;       /* [1] */
@@ -126,6 +134,7 @@ struct cf_program {
     bool recording;  /* being captured now */
     cf_ready ready[CF_CUDA_MAX_READY];
     int ready_node[CF_CUDA_MAX_READY]; /* the range is done when this node's backward pass is */
+    int64_t ready_shorts[CF_CUDA_MAX_READY]; /* shorts up to here belong to it */
     int n_ready;
     bool is_ready; /* weights have been set */
     bool ran;
@@ -142,7 +151,12 @@ void cf_cuda_release(cf_program *p);
 /* choose.c: geometry, engines, and with them who writes what. */
 CF_CHECKED cf_err cf_cuda_choose(cf_program *p);
 
+/* shorts.c: the table of the short tensors, and which ranges of the sums are ready early. */
+CF_CHECKED cf_err cf_cuda_place_shorts(cf_program *p);
+
 /* memory.c: everything a program holds on the device; weights' table. */
+/* Zeroed device memory that lives as long as the program. */
+CF_CHECKED cf_err cf_cuda_keep(cf_program *p, size_t bytes, const char *what, void *out);
 CF_CHECKED cf_err cf_cuda_place(cf_program *p);
 void cf_cuda_unplace(cf_program *p);
 CF_CHECKED cf_err cf_cuda_set_weights(cf_program *p, const float *weights, const float *state);
@@ -155,10 +169,15 @@ cf_cuda_view cf_cuda_output(const cf_program *p, int node);
 cf_cuda_norm_pass cf_cuda_pass(const cf_program *p, int node);
 /* Parts of the gradient of a node's output; returns their number. */
 int cf_cuda_contributions(const cf_program *p, int node, const void *parts[CF_GRAPH_MAX_USES]);
-/* A parameter's gradient (or moment) into the sums. values: [n_parts][count as stored]. */
+/* A filter's gradient into the sums. values: [n_parts][count as stored]. */
 CF_CHECKED cf_err cf_cuda_add(cf_program *p, void *sums, int param, const float *values,
                               int64_t n_parts);
 CF_CHECKED cf_err cf_cuda_add_loss(cf_program *p, void *sums);
+CF_CHECKED cf_err cf_cuda_add_moments(cf_program *p, void *sums);
+/* Shorts [first, end). */
+CF_CHECKED cf_err cf_cuda_add_shorts(cf_program *p, void *sums, int64_t first, int64_t end);
+/* Tensors in the order in which a micro-batch meets them: moments, loss, gradients from the end. */
+int32_t cf_cuda_number(const cf_graph *g, int param);
 
 /* feed.c: a batch onto the device and into the input buffer. */
 CF_CHECKED cf_err cf_cuda_feed_batch(cf_program *p, const cf_batch *batch);
