@@ -75,9 +75,35 @@ check_onednn3() {
   build_preset onednn3 && ctest --test-dir build/onednn3 -R '^ops/' -j "$jobs"
 }
 
+# The GPU backend: compiled, linked, its tests built. Those with the label gpu are skipped without a card.
+cuda_missing() { # prints what of nvcc, cuDNN and NCCL is not there
+  cmake --preset cuda >build/cuda-find.log 2>&1
+  sed -nE 's/^-- CUDA: (.*(not found|too old|compiles nothing)).*/\1/p' build/cuda-find.log | paste -sd,
+}
+# NVIDIA's disassembler, for lint/cuda_objects, where the toolkit came without it.
+fetch_cuobjdump() {
+  local folder=build/wheels/cuda-tools wheel
+  if command -v cuobjdump >/dev/null || [ -x "$folder/nvidia/cu13/bin/cuobjdump" ]; then return 0; fi
+  python3 -m pip download -q --no-deps --only-binary :all: -d "$folder" \
+    nvidia-cuda-cuobjdump nvidia-cuda-nvdisasm >/dev/null 2>&1 || return 1
+  for wheel in "$folder"/*.whl; do python3 -m zipfile -e "$wheel" "$folder" || return 1; done
+  chmod +x "$folder"/nvidia/cu13/bin/*
+}
+check_cuda() {
+  fetch_cuobjdump || echo "cuobjdump cannot be had here: lint/cuda_objects is skipped"
+  build_preset cuda || return 1
+  # Without a driver the program starts, and says what is missing where a GPU is asked for.
+  build/cuda/launch/cytofold inspect configs/demo.yaml || return 1
+  rm -f build/cuda/results.xml
+  # A failure is counted by its own name.
+  ctest --test-dir build/cuda -L '^(gpu|cuda)$' --output-junit results.xml --no-tests=error --timeout 600 ||
+    [ -f build/cuda/results.xml ]
+}
+
 stage "build: gcc" build_preset test || { echo "0 passed, 1 failed, 0 skipped"; exit 1; }
 say "tests"
 rm -f build/test/results.xml
+results=(build/test/results.xml)
 ctest --test-dir build/test -j "$jobs" --output-junit results.xml --test-output-size-passed 16777216 \
   --test-output-size-failed 16777216 --no-tests=error --timeout 600 "$@" | grep -vE '^ *(Start|Test project)'
 
@@ -89,6 +115,12 @@ if [ $# -eq 0 ]; then
     skip "build: clang" "clang is not installed"
   fi
   stage "sanitizers: unit and operator tests" check_asan
+  missing="$(cuda_missing)"
+  if [ -z "$missing" ]; then
+    stage "cuda: compiles and links" check_cuda && results+=(build/cuda/results.xml)
+  else
+    skip "cuda: compiles and links" "$missing"
+  fi
   if fetch_onednn3; then
     stage "onednn 3: build and operator tests" check_onednn3
   else
@@ -98,4 +130,4 @@ fi
 [ -z "$images" ] && say "no real images beside this folder: tests that need them are skipped"
 
 say "done"
-exec python3 tests/count.py build/test/results.xml "$stages"
+exec python3 tests/count.py "${results[@]}" "$stages"

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Counts test cases over ctest's JUnit file and test.sh's stages; prints skipped and failed ones by name, and
+"""Counts test cases over ctest's JUnit files and test.sh's stages. usage: count.py JUNIT... STAGES; prints skipped and failed ones by name, and
 last one line "N passed, N failed, N skipped". Exit code 1 when any failed or none ran.
 
 A cmocka program's cases are read from its output, once each even where several MPI ranks print them; a case
@@ -40,14 +40,16 @@ def cases_of(test):
     return {name: "skipped" if meant else "failed"}
 
 
-def main(junit, stages):
+def main(*paths):
+    *junits, stages = paths
     cases = {}
-    try:
-        for test in tree.parse(junit).getroot().iter("testcase"):
-            cases.update(cases_of(test))
-    except (OSError, tree.ParseError) as error:
-        print(f"failed: {junit}: {error}")
-        cases[junit] = "failed"
+    for junit in junits:
+        try:
+            for test in tree.parse(junit).getroot().iter("testcase"):
+                cases.update(cases_of(test))
+        except (OSError, tree.ParseError) as error:
+            print(f"failed: {junit}: {error}")
+            cases[junit] = "failed"
     with open(stages, encoding="utf-8") as lines:
         for line in lines:
             result, name = line.rstrip("\n").split(" ", 1)

@@ -1,7 +1,10 @@
 #!/usr/bin/env python3
 """count.py counts cmocka cases once over ranks, and never takes a crash for a pass."""
+import contextlib
+import io
 import os
 import sys
+import tempfile
 import unittest
 import xml.etree.ElementTree as tree
 
@@ -36,6 +39,19 @@ class Counting(unittest.TestCase):
 
     def test_program_that_is_missing_is_a_failure(self):
         self.assertEqual(case("notrun", reason="Unable to find executable: /x"), {"t": "failed"})
+
+
+    def test_several_files_count_together_and_a_missing_one_fails(self):
+        with tempfile.TemporaryDirectory() as folder, contextlib.redirect_stdout(io.StringIO()) as printed:
+            paths = [os.path.join(folder, name) for name in ("a.xml", "b.xml", "stages")]
+            for path in paths[:2]:
+                with open(path, "w", encoding="utf-8") as file:
+                    file.write(f'<testsuite><testcase name="{path[-5]}" status="run"/></testsuite>')
+            with open(paths[2], "w", encoding="utf-8") as file:
+                file.write("skipped cuda not found\n")
+            self.assertEqual(count.main(*paths), 0)
+            self.assertEqual(printed.getvalue().splitlines()[-1], "2 passed, 0 failed, 1 skipped")
+            self.assertEqual(count.main(paths[0], os.path.join(folder, "none.xml"), paths[2]), 1)
 
 
 if __name__ == "__main__":
