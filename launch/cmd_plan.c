@@ -6,9 +6,9 @@
 
 #include "kernels/base/mem.h"
 #include "launch/estimate.h"
-#include "launch/memory.h"
 #include "launch/setup.h"
 #include "launch/verbs.h"
+#include "worker/memory.h"
 
 static cf_err run_plan(int argc, char **argv);
 
@@ -159,10 +159,11 @@ static void print_speed(const plan_options *o, const job_plan *p, cf_buf *out)
     cf_buf_printf(out, "micro-batch  %.4g s of %" PRId64 " images, %s", p->cost.micro_seconds,
                   config->train_micro_batch, micro_source(o));
     if (o->micro_seconds == 0)
-        cf_buf_printf(
-            out, " (3 x %.4g GMAC an image at %.3g GMAC/s a worker)",
-            (double)cf_graph_macs(p->graph) / 1e9,
-            (config->train_precision == 1 ? CF_ESTIMATE_MACS_BF16 : CF_ESTIMATE_MACS_FP32) / 1e9);
+        cf_buf_printf(out, " (3 x %.4g GMAC an image at %.3g GMAC/s a worker)",
+                      (double)cf_graph_macs(p->graph) / 1e9,
+                      (config->train_precision != CF_PRECISION_FP32 ? CF_ESTIMATE_MACS_BF16
+                                                                    : CF_ESTIMATE_MACS_FP32) /
+                          1e9);
     cf_buf_printf(out, "\nstep         %d micro-batches, update %.3g s, ", p->cost.micro_per_step,
                   p->cost.update_seconds);
     cf_print_bytes(out, p->cost.reduce_bytes);

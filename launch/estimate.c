@@ -24,7 +24,8 @@ cf_err cf_estimate(const cf_config *config, const cf_scheme *scheme, const int64
     int64_t steps = cf_sampler_steps(config, train, scheme->n_classes);
     free(train);
     double macs = 3.0 * (double)cf_graph_macs(graph) * (double)config->train_micro_batch;
-    double speed = config->train_precision == 1 ? CF_ESTIMATE_MACS_BF16 : CF_ESTIMATE_MACS_FP32;
+    double speed = config->train_precision != CF_PRECISION_FP32 ? CF_ESTIMATE_MACS_BF16
+                                                                : CF_ESTIMATE_MACS_FP32;
     double element = config->train_reduce == 1 ? 4.0 : 8.0;
     *cost = (cf_grid_cost){
         .n_folds = (int)config->data_folds,

@@ -5,7 +5,7 @@
 #include "coordinator/markdown.h"
 #include "kernels/base/mem.h"
 #include "launch/inspect.h"
-#include "launch/memory.h"
+#include "worker/memory.h"
 #include "proto/cells.h"
 
 /* Images of every class and site. */

@@ -4,7 +4,7 @@
 
 #include "coordinator/markdown.h"
 #include "launch/inspect.h"
-#include "launch/memory.h"
+#include "worker/memory.h"
 #include "launch/setup.h"
 #include "worker/models.h"
 
@@ -144,7 +144,7 @@ static cf_err print_dump(const cf_setup *s, const cf_graph *g, cf_buf *out)
 {
     cf_memory_plan plan;
     CF_TRY(
-        cf_graph_plan(g, CF_MODE_TRAIN, s->config.train_precision == 1 ? CF_BF16 : CF_F32, &plan));
+        cf_graph_plan(g, CF_MODE_TRAIN, (cf_dtype)s->config.train_precision, &plan));
     cf_graph_dump(g, &plan, out);
     cf_memory_plan_fini(&plan);
     return CF_OK;

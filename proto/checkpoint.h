@@ -16,7 +16,8 @@
 #define CF_CHECKPOINT_VERSION 1u
 enum { CF_CHECKPOINT_MAX_TENSORS = 8 };
 
-/* One flat buffer: "weights", "state", "moment1", "moment2", "ema". */
+/* One flat buffer: "weights", "state", "moment1", "moment2", "ema"; in fp16 "scaler" [2], the loss
+ * scale and the good steps since it last changed. */
 typedef struct cf_flat {
     char name[32];
     int64_t count; /* fp32 elements */

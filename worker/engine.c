@@ -37,31 +37,51 @@ out:
     return err;
 }
 
-static cf_err compile(cf_engine *e, cf_mode mode, cf_memory_plan *plan, cf_program **program)
+static cf_err compile(cf_engine *e, cf_mode mode, const cf_engine_choices *choices,
+                      cf_memory_plan *plan, cf_program **program)
 {
     cf_compile_options options = {
         .mode = mode,
-        .dtype = e->config->train_precision == 1 ? CF_BF16 : CF_F32,
+        .dtype = (cf_dtype)e->config->train_precision,
         .reduce = e->config->train_reduce == 1 ? CF_REDUCE_FAST : CF_REDUCE_EXACT,
         .deterministic = e->config->train_deterministic,
+        .may_tune = choices->may_tune,
+        .engines = choices->path,
     };
     CF_TRY(cf_graph_plan(e->graph, mode, options.dtype, plan));
     return e->ops->compile(e->backend, e->graph, plan, &options, program);
 }
 
-cf_err cf_engine_init(cf_engine *e, const cf_config *config, const cf_scheme *scheme, int device,
-                      int n_threads)
+cf_err cf_engine_open(cf_engine *e, const cf_config *config, const cf_scheme *scheme,
+                      int local_index, int n_threads)
 {
     memset(e, 0, sizeof *e);
     e->config = config;
     CF_TRY(cf_backend_find(device_names[config->run_device], &e->ops));
+    if (config->train_precision == CF_PRECISION_FP16 && e->ops->set_scale == NULL)
+        return cf_fail(CF_E_DEVICE, "train.precision is fp16; device %s: expected fp32 or bf16",
+                       e->ops->name);
     /* The CPU is one device, however many workers share its cores. */
-    if (strcmp(e->ops->name, "cpu") == 0) device = -1;
+    int n_devices = e->ops->on_device ? cf_backend_device_count(e->ops) : 1;
+    int device = e->ops->on_device && local_index >= 0 ? local_index % n_devices : -1;
     CF_TRY(e->ops->open(device, n_threads, &e->backend));
     CF_TRY(cf_model_build(config, scheme, config->train_micro_batch, &e->graph));
+    return CF_OK;
+}
+
+cf_err cf_engine_compile(cf_engine *e, const cf_engine_choices *choices)
+{
     CF_TRY(spread_table(e));
-    CF_TRY(compile(e, CF_MODE_TRAIN, &e->train_plan, &e->train));
-    return compile(e, CF_MODE_INFER, &e->infer_plan, &e->infer);
+    CF_TRY(compile(e, CF_MODE_TRAIN, choices, &e->train_plan, &e->train));
+    return compile(e, CF_MODE_INFER, choices, &e->infer_plan, &e->infer);
+}
+
+cf_err cf_engine_init(cf_engine *e, const cf_config *config, const cf_scheme *scheme,
+                      int local_index, int n_threads)
+{
+    const cf_engine_choices none = {0};
+    CF_TRY(cf_engine_open(e, config, scheme, local_index, n_threads));
+    return cf_engine_compile(e, &none);
 }
 
 void cf_engine_fini(cf_engine *e)
@@ -88,4 +108,9 @@ int64_t cf_engine_sums_count(const cf_engine *e)
 size_t cf_engine_sum_bytes(const cf_engine *e)
 {
     return e->config->train_reduce == 1 ? sizeof(float) : sizeof(int64_t);
+}
+
+bool cf_engine_is_scaled(const cf_engine *e)
+{
+    return e->config->train_precision == CF_PRECISION_FP16;
 }

@@ -59,7 +59,7 @@ cf_err cf_evaluate(cf_trainer *t, cf_loader *loader, int rank, int size, cf_test
         cf_prepared p;
         int64_t wait_ns = 0;
         CF_TRY_GOTO(cf_loader_next(loader, &p, &wait_ns), out);
-        cf_batch b = {.images = p.images, .labels = NULL};
+        cf_batch b = cf_prepared_batch(&p, CF_MODE_INFER);
         CF_TRY_GOTO(e->ops->infer(e->infer, &b, logits), out);
         m.result.n = p.n_images;
         m.result.images = t->sampler.test + chunk * batch;

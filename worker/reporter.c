@@ -72,8 +72,10 @@ cf_err cf_reporter_epoch(cf_reporter *r, const cf_trainer *t)
     if (!r->leader) return CF_OK;
     cf_message m;
     fill(r, t, CF_PHASE_EPOCH, &m);
-    m.progress.loss = t->loss_sum / (double)t->n_summed;
-    m.progress.accuracy = t->correct_sum / (double)t->n_summed;
+    if (t->n_summed > 0) { /* else all its steps were skipped: those of the last step stand */
+        m.progress.loss = t->loss_sum / (double)t->n_summed;
+        m.progress.accuracy = t->correct_sum / (double)t->n_summed;
+    }
     return cf_reporter_send(r, &m);
 }
 

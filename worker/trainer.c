@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "kernels/base/log.h"
 #include "kernels/base/mem.h"
 #include "worker/models.h"
 #include "worker/schedule.h"
@@ -66,6 +67,7 @@ cf_err cf_trainer_init(cf_trainer *t, cf_engine *engine, const cf_cells *cells,
     t->engine = engine;
     t->fold = fold;
     t->draws_epoch[0] = t->draws_epoch[1] = -1;
+    cf_scaler_init(&t->scaler);
     CF_TRY(cf_sampler_init(&t->sampler, cells, fold_of, fold, engine->config));
     t->total_steps = t->sampler.steps_per_epoch * engine->config->train_epochs;
     for (int i = 0; i < 2; i++)
@@ -136,6 +138,32 @@ static float ema_decay(const cf_config *c, int64_t step)
     return (float)(c->train_ema < early ? c->train_ema : early);
 }
 
+/* The sums of an epoch start with its first step, also where that step is skipped. */
+static void begin_step(cf_trainer *t)
+{
+    if (t->step % t->sampler.steps_per_epoch != 0) return;
+    t->loss_sum = t->correct_sum = 0;
+    t->n_summed = 0;
+}
+
+static cf_err take_flag(cf_trainer *t)
+{
+    if (!cf_engine_is_scaled(t->engine))
+        return cf_fail(CF_E_NUMERIC, "fold %d, step %lld: a rank met a value that is not finite",
+                       t->fold, (long long)t->step);
+    float before = t->scaler.scale;
+    if (cf_scaler_step(&t->scaler, true) == CF_SCALER_LOST)
+        return cf_fail(
+            CF_E_NUMERIC,
+            "fold %d, step %lld: gradients overflow fp16 even with the loss scaled by %g", t->fold,
+            (long long)t->step, (double)before);
+    cf_log_debug("fold %d, step %lld: overflow at loss scale %g, step skipped", t->fold,
+                 (long long)t->step, (double)before);
+    begin_step(t);
+    t->step++;
+    return CF_OK;
+}
+
 cf_err cf_trainer_update(cf_trainer *t, const void *sums)
 {
     const cf_engine *e = t->engine;
@@ -143,9 +171,7 @@ cf_err cf_trainer_update(cf_trainer *t, const void *sums)
     int n_micro = (int)(c->train_batch / c->train_micro_batch);
     double loss = 0, correct = 0;
     CF_TRY(read_tail(e, sums, &loss, &correct, &t->flagged));
-    if (t->flagged)
-        return cf_fail(CF_E_NUMERIC, "fold %d, step %lld: a rank met a value that is not finite",
-                       t->fold, (long long)t->step);
+    if (t->flagged) return take_flag(t);
     t->loss = loss / n_micro;
     t->accuracy = correct / n_micro;
     if (!isfinite(t->loss))
@@ -178,10 +204,8 @@ cf_err cf_trainer_update(cf_trainer *t, const void *sums)
     };
     CF_TRY(cf_where(e->ops->update(e->backend, &u), "fold %d, step %lld", t->fold,
                     (long long)t->step));
-    if (t->step % t->sampler.steps_per_epoch == 0) {
-        t->loss_sum = t->correct_sum = 0;
-        t->n_summed = 0;
-    }
+    if (cf_engine_is_scaled(e)) (void)cf_scaler_step(&t->scaler, false);
+    begin_step(t);
     t->loss_sum += t->loss;
     t->correct_sum += t->accuracy;
     t->n_summed++;
@@ -191,7 +215,9 @@ cf_err cf_trainer_update(cf_trainer *t, const void *sums)
 
 cf_err cf_trainer_use_for_training(cf_trainer *t)
 {
-    return t->engine->ops->set_weights(t->engine->train, t->weights, t->state);
+    const cf_engine *e = t->engine;
+    if (cf_engine_is_scaled(e)) CF_TRY(e->ops->set_scale(e->train, t->scaler.scale));
+    return e->ops->set_weights(e->train, t->weights, t->state);
 }
 
 cf_err cf_trainer_use_for_testing(cf_trainer *t)
@@ -240,7 +266,7 @@ cf_err cf_trainer_snapshot(cf_trainer *t, uint64_t data_hash, const char *config
     list_flats(t, rows);
     size_t total = 0;
     for (int i = 0; i < N_FLATS; i++) total += *rows[i].data != NULL ? flat_bytes(&rows[i]) : 0;
-    CF_TRY(cf_new_aligned(block, total, 1));
+    CF_TRY(cf_new_aligned(block, total + 2 * sizeof(float), 1));
     char *at = *block;
     for (int i = 0; i < N_FLATS; i++) {
         if (*rows[i].data == NULL) continue;
@@ -250,6 +276,11 @@ cf_err cf_trainer_snapshot(cf_trainer *t, uint64_t data_hash, const char *config
         flat->data = (float *)(void *)at;
         CF_TRY(e->ops->copy_out(e->backend, at, *rows[i].data, flat_bytes(&rows[i])));
         at += flat_bytes(&rows[i]);
+    }
+    if (cf_engine_is_scaled(e)) {
+        cf_flat *flat = &c->flats[c->n_flats++];
+        *flat = (cf_flat){.name = "scaler", .count = 2, .data = (float *)(void *)at};
+        cf_scaler_write(&t->scaler, flat->data);
     }
     c->n_entries = e->graph->n_params;
     return list_entries(e->graph, &c->entries);
@@ -278,22 +309,32 @@ static cf_err check_belongs(const cf_trainer *t, uint64_t data_hash, const cf_ch
     return CF_OK;
 }
 
+static cf_err find_flat(const cf_checkpoint *c, const char *name, int64_t count,
+                        const cf_flat **found)
+{
+    *found = NULL;
+    for (int k = 0; k < c->n_flats; k++)
+        if (strcmp(c->flats[k].name, name) == 0) *found = &c->flats[k];
+    if (*found != NULL && (*found)->count == count) return CF_OK;
+    return cf_fail(CF_E_CHECKPOINT, "tensor %s: expected %lld elements, found %lld", name,
+                   (long long)count, *found != NULL ? (long long)(*found)->count : 0LL);
+}
+
 cf_err cf_trainer_restore(cf_trainer *t, uint64_t data_hash, const cf_checkpoint *c)
 {
+    const cf_engine *e = t->engine;
+    const cf_flat *found = NULL;
     CF_TRY(check_belongs(t, data_hash, c));
     flat_row rows[N_FLATS];
     list_flats(t, rows);
     for (int i = 0; i < N_FLATS; i++) {
         if (*rows[i].data == NULL) continue;
-        const cf_flat *found = NULL;
-        for (int k = 0; k < c->n_flats; k++)
-            if (strcmp(c->flats[k].name, rows[i].name) == 0) found = &c->flats[k];
-        if (found == NULL || found->count != rows[i].count)
-            return cf_fail(CF_E_CHECKPOINT, "tensor %s: expected %lld elements, found %lld",
-                           rows[i].name, (long long)rows[i].count,
-                           found != NULL ? (long long)found->count : 0LL);
-        CF_TRY(t->engine->ops->copy_in(t->engine->backend, *rows[i].data, found->data,
-                                       flat_bytes(&rows[i])));
+        CF_TRY(find_flat(c, rows[i].name, rows[i].count, &found));
+        CF_TRY(e->ops->copy_in(e->backend, *rows[i].data, found->data, flat_bytes(&rows[i])));
+    }
+    if (cf_engine_is_scaled(e)) {
+        CF_TRY(find_flat(c, "scaler", 2, &found));
+        CF_TRY(cf_scaler_read(&t->scaler, found->data));
     }
     t->step = c->step;
     t->loss_sum = c->loss_sum;

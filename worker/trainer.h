@@ -9,6 +9,7 @@
 #include "proto/checkpoint.h"
 #include "worker/data/sampler.h"
 #include "worker/engine.h"
+#include "worker/scaler.h"
 
 typedef struct cf_trainer {
     cf_engine *engine; /* borrowed */
@@ -26,6 +27,7 @@ typedef struct cf_trainer {
     int64_t n_summed;
     double loss, accuracy; /* of the last step */
     bool flagged;          /* the last sums carried a fault flag */
+    cf_scaler scaler;      /* fp16 only */
 } cf_trainer;
 
 /* Initial weights and the sampler of `fold`. data_hash etc. belong to the checkpoint functions.
@@ -41,11 +43,12 @@ CF_CHECKED cf_err cf_trainer_draws(cf_trainer *t, int64_t step, int micro, const
 
 /* Applies the step's sums (backend memory, [cf_engine_sums_count]) and counts the step. The element
  * behind the sums is the fault flag: not zero when any rank met a NaN. Errors: CF_E_NUMERIC then,
- * and when the loss is not finite. */
+ * and when the loss is not finite. In fp16 a flagged step is counted but changes no weight, and the
+ * loss scale is halved; CF_E_NUMERIC only when there is no scale left to try. */
 CF_CHECKED cf_err cf_trainer_update(cf_trainer *t, const void *sums);
 
-/* The program's weights become this fold's: for training, and for testing (averaged weights where
- * the configuration asks for them). */
+/* The program's weights become this fold's: for training (with its loss scale), and for testing
+ * (averaged weights where the configuration asks for them). */
 CF_CHECKED cf_err cf_trainer_use_for_training(cf_trainer *t);
 CF_CHECKED cf_err cf_trainer_use_for_testing(cf_trainer *t);
 

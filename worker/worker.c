@@ -9,23 +9,19 @@
 #include "kernels/base/mem.h"
 #include "kernels/comm/channel.h"
 #include "proto/control.h"
+#include "worker/card.h"
 #include "worker/data/loader.h"
 #include "worker/evaluate.h"
+#include "worker/group.h"
 #include "worker/itinerary.h"
 #include "worker/store.h"
+#include "worker/sums.h"
 #include "worker/trainer.h"
+#include "worker/tuning.h"
 
 #define PLAN_DEADLINE_NS (600LL * 1000000000)
 #define ECHO_DELAY_NS    (2LL * 1000000000)
 #define LISTEN_NS        (10LL * 1000000000)
-
-/* One step's sums on their way through the group: two take turns, one computing, one being summed.
- */
-typedef struct in_flight {
-    void *sums; /* backend memory, [cf_engine_sums_count] */
-    int fold;   /* index in trainers; -1: free */
-    int ticket;
-} in_flight;
 
 typedef struct worker {
     const cf_worker_job *job;
@@ -34,17 +30,20 @@ typedef struct worker {
     cf_config config;
     cf_cells cells;
     cf_engine engine;
-    cf_comm *group;
+    cf_comm *all;   /* every worker, host memory */
+    cf_comm *group; /* those that share this one's folds */
+    cf_seat *seats; /* owned, [all->size] */
+    cf_departure departure;
     cf_loader *loader;      /* training batches, in the itinerary's order */
     cf_loader *test_loader; /* test batches */
     cf_store *store;
     cf_trainer trainers[CF_MAX_FOLDS];
     int n_folds;
     cf_itinerary now, ahead;
-    int64_t n_ahead; /* stops that `ahead` is in front of `now` */
-    in_flight slots[2];
-    bool echo;    /* the error on the way out is another rank's */
-    cf_err fault; /* numeric error of this rank, until the group has heard of it */
+    int64_t n_ahead;       /* stops that `ahead` is in front of `now` */
+    cf_step_sums slots[2]; /* two take turns: one computes, one travels */
+    bool echo;             /* the error on the way out is another rank's */
+    cf_err fault;          /* numeric error of this rank, until the group has heard of it */
     char fault_text[1024];
     char *config_yaml; /* owned: for checkpoints */
     cf_reporter reporter;
@@ -101,11 +100,11 @@ static cf_err receive_plan(worker *w)
     return CF_OK;
 }
 
-/* Collective over the group: the highest error of its ranks. A rank that only echoes another's
- * error lets that one speak first. */
-static cf_err agree(worker *w, cf_err mine)
+/* Collective over `comm`: the highest error of its ranks. A rank that only echoes another's error
+ * lets that one speak first. */
+static cf_err agree(worker *w, cf_comm *comm, cf_err mine)
 {
-    cf_err err = cf_comm_agree(w->group, mine);
+    cf_err err = cf_comm_agree(comm, mine);
     if (mine == CF_OK && err != CF_OK) w->echo = true;
     return err;
 }
@@ -139,7 +138,7 @@ static cf_err resume(worker *w, cf_trainer *t)
     }
     cf_checkpoint_fini(c);
     free(c);
-    return agree(w, err);
+    return agree(w, w->group, err);
 }
 
 static cf_err set_up_folds(worker *w, int group)
@@ -150,7 +149,7 @@ static cf_err set_up_folds(worker *w, int group)
         cf_trainer *t = &w->trainers[w->n_folds];
         w->n_folds++;
         cf_err err = cf_trainer_init(t, &w->engine, &w->cells, w->plan.fold_of, fold);
-        CF_TRY(agree(w, err));
+        CF_TRY(agree(w, w->group, err));
         CF_TRY(resume(w, t));
         step[w->n_folds - 1] = t->step;
         total[w->n_folds - 1] = t->total_steps;
@@ -160,28 +159,89 @@ static cf_err set_up_folds(worker *w, int group)
     return CF_OK;
 }
 
+/* Which device this worker has, and which everybody else. */
+static cf_err take_seats(worker *w)
+{
+    char device[256];
+    int rank = 0, me = w->all->rank;
+    MPI_Comm_rank(w->job->control, &rank);
+    cf_err err = cf_engine_open(&w->engine, &w->config, &w->cells.scheme, w->job->local_index,
+                                (int)w->config.run_threads);
+    if (err == CF_OK) err = cf_new(&w->seats, (size_t)w->all->size, sizeof *w->seats);
+    if (err == CF_OK) err = cf_seat_take(&w->engine, rank, &w->seats[me]);
+    CF_TRY(agree(w, w->all, err));
+    CF_TRY(cf_seats_gather(w->all, w->seats));
+    if (!w->engine.ops->on_device) return CF_OK;
+    w->engine.ops->describe(w->engine.backend, device, sizeof device);
+    cf_log_info("rank %d on host %s: GPU %s, %s", rank, w->seats[me].host, w->seats[me].device,
+                device);
+    return CF_OK;
+}
+
+/* Collective over all workers, whose groups form side by side. */
+static cf_err join_group(worker *w, int group)
+{
+    int me = w->all->rank, n = 0;
+    cf_comm *host = NULL;
+    cf_seat *seats = NULL;
+    CF_TRY(cf_comm_mpi_create(w->job->workers, group, me, &host));
+    cf_err err = cf_new(&seats, (size_t)host->size, sizeof *seats);
+    CF_TRY(agree(w, w->all, err));
+    for (int i = 0; i < w->all->size; i++)
+        if (w->plan.group_of_worker[i] == group) seats[n++] = w->seats[i];
+    err = cf_group_create(host, &w->engine, seats, &w->group);
+    free(seats);
+    return agree(w, w->all, err);
+}
+
+/* Collective over all workers: what is wrong with the card is said before anything is allocated,
+ * and the first compiles before the others (tuning.h). */
+static cf_err compile_programs(worker *w, int group)
+{
+    int me = w->all->rank, n_folds = 0;
+    bool alone = me == 0 || !w->engine.ops->on_device;
+    for (int fold = 0; fold < w->plan.n_folds; fold++)
+        n_folds += w->plan.group_of_fold[fold] == group;
+    cf_err err = cf_card_check(&w->engine, &w->cells.scheme, n_folds, &w->seats[me],
+                               cf_seat_sharers(w->seats, w->all->size, me));
+    CF_TRY(agree(w, w->all, err));
+    if (alone) err = cf_tuning_compile(&w->engine, w->plan.run_dir, CF_TUNING_FIRST);
+    CF_TRY(agree(w, w->all, err));
+    if (!alone) err = cf_tuning_compile(&w->engine, w->plan.run_dir, CF_TUNING_FOLLOW);
+    return agree(w, w->all, err);
+}
+
+static cf_err create_loaders(worker *w)
+{
+    int batch = (int)w->config.train_micro_batch;
+    cf_raw_room room;
+    cf_err err = cf_card_hold(w->all, &w->engine, &w->cells, w->seats, &room);
+    CF_TRY(agree(w, w->all, err));
+    if (w->engine.ops->augments) {
+        CF_TRY(cf_loader_create_raw(&w->cells, &w->config, batch, &room, &w->loader));
+        return cf_loader_create_raw(&w->cells, &w->config, batch, &room, &w->test_loader);
+    }
+    CF_TRY(cf_loader_create(&w->cells, &w->config, batch, &w->loader));
+    return cf_loader_create(&w->cells, &w->config, batch, &w->test_loader);
+}
+
 static cf_err set_up(worker *w)
 {
     int me = 0;
     MPI_Comm_rank(w->job->workers, &me);
     int group = w->plan.group_of_worker[me];
-    CF_TRY(cf_comm_mpi_create(w->job->workers, group, me, &w->group));
-    cf_err err = cf_engine_init(&w->engine, &w->config, &w->cells.scheme, w->job->local_index,
-                                (int)w->config.run_threads);
-    CF_TRY(agree(w, err));
-    size_t sum_bytes = (size_t)cf_engine_sums_count(&w->engine) * cf_engine_sum_bytes(&w->engine);
-    for (int i = 0; i < 2; i++) {
-        w->slots[i].fold = -1;
-        CF_TRY(w->engine.ops->alloc(w->engine.backend, sum_bytes, &w->slots[i].sums));
-    }
+    CF_TRY(cf_comm_mpi_create(w->job->workers, 0, me, &w->all));
+    CF_TRY(take_seats(w));
+    CF_TRY(join_group(w, group));
+    CF_TRY(compile_programs(w, group));
+    for (int i = 0; i < 2; i++) CF_TRY(cf_step_sums_init(&w->slots[i], &w->engine));
     CF_TRY(cf_store_create(&w->store));
     w->reporter.config = &w->config;
     w->reporter.run_dir = w->plan.run_dir;
     w->reporter.leader = w->group->rank == 0;
     CF_TRY(set_up_folds(w, group));
-    int batch = (int)w->config.train_micro_batch;
-    CF_TRY(cf_loader_create(&w->cells, &w->config, batch, &w->loader));
-    return cf_loader_create(&w->cells, &w->config, batch, &w->test_loader);
+    w->departure = cf_step_sums_departure(&w->engine, w->group, w->n_folds);
+    return create_loaders(w);
 }
 
 /* ---- the step loop --------------------------------------------------------------------------- */
@@ -214,46 +274,42 @@ static cf_err request_ahead(worker *w)
     return CF_OK;
 }
 
-/* Marks the sums as faulty: every rank of the group then stops after the same step. */
-static cf_err raise_fault(worker *w, in_flight *slot, cf_err err)
+/* Keeps this rank's numeric error until all ranks of the group have stopped after the same step. */
+static void keep_fault(worker *w, cf_err err)
 {
-    const cf_engine *e = &w->engine;
-    int64_t flag_i64 = 1, last = cf_engine_sums_count(e) - 1;
-    float flag_f32 = 1.0f;
-    bool fast = w->config.train_reduce == 1;
     w->fault = err;
     snprintf(w->fault_text, sizeof w->fault_text, "%s", cf_err_text());
-    char *at = (char *)slot->sums + (size_t)last * cf_engine_sum_bytes(e);
-    return e->ops->copy_in(e->backend, at, fast ? (void *)&flag_f32 : (void *)&flag_i64,
-                           cf_engine_sum_bytes(e));
 }
 
-/* Forward and backward of this rank's micro-batches of one step, summed into slot->sums. */
-static cf_err compute_step(worker *w, cf_trainer *t, in_flight *slot)
+/* Forward and backward of this rank's micro-batches of one step, summed into slot->sums, which then
+ * set out. */
+static cf_err compute_step(worker *w, int f, cf_step_sums *slot)
 {
     const cf_engine *e = &w->engine;
+    cf_trainer *t = &w->trainers[f];
     int64_t wait_ns = 0, n_images = 0, start_ns = cf_clock_ns();
-    size_t bytes = (size_t)cf_engine_sums_count(e) * cf_engine_sum_bytes(e);
-    CF_TRY(e->ops->zero(e->backend, slot->sums, bytes));
+    CF_TRY(cf_step_sums_zero(slot, e));
     CF_TRY(cf_trainer_use_for_training(t));
-    int n_micro = (int)(w->config.train_batch / w->config.train_micro_batch);
+    int n_micro = (int)(w->config.train_batch / w->config.train_micro_batch), n_done = 0;
     for (int micro = w->group->rank; micro < n_micro; micro += w->group->size) {
         cf_prepared p;
         CF_TRY(cf_loader_next(w->loader, &p, &wait_ns));
         w->reporter.wait_ns += wait_ns;
         n_images += p.n_images;
         if (w->fault != CF_OK) continue;
-        cf_batch batch = {.images = p.images, .labels = p.labels};
+        cf_batch batch = cf_prepared_batch(&p, CF_MODE_TRAIN);
         cf_err err = e->ops->train(e->train, &batch, slot->sums);
         if (err == CF_E_NUMERIC) {
-            err = cf_where(err, "fold %d, step %lld, micro-batch %d", t->fold, (long long)t->step,
-                           micro);
-            CF_TRY(raise_fault(w, slot, err));
+            keep_fault(w, cf_where(err, "fold %d, step %lld, micro-batch %d", t->fold,
+                                   (long long)t->step, micro));
+            CF_TRY(cf_step_sums_raise_flag(slot, e));
         } else if (err != CF_OK) {
             return err;
         }
+        n_done++;
         CF_TRY(w->group->ops->progress(w->group));
     }
+    CF_TRY(cf_step_sums_start(slot, e, w->group, w->departure, f, n_done));
     w->reporter.step_ns += cf_clock_ns() - start_ns;
     return cf_reporter_step(&w->reporter, t, n_images);
 }
@@ -287,17 +343,29 @@ static cf_err end_epoch(worker *w, cf_trainer *t)
     return CF_OK;
 }
 
+/* After sums that carried the flag: a backend that works behind its caller only now says what this
+ * rank met. In fp16 that is no error: the step was skipped. */
+static cf_err look_into_fault(worker *w, const cf_trainer *t, cf_err update)
+{
+    const cf_engine *e = &w->engine;
+    cf_err err = w->fault == CF_OK && e->ops->fault != NULL ? e->ops->fault(e->train) : CF_OK;
+    if (err != CF_OK && err != CF_E_NUMERIC) return err;
+    if (update == CF_OK) return CF_OK;
+    if (err != CF_OK)
+        keep_fault(w, cf_where(err, "fold %d, step %lld", t->fold, (long long)t->step));
+    w->echo = w->fault == CF_OK;
+    return w->echo ? update : cf_fail(w->fault, "%s", w->fault_text);
+}
+
 /* Waits for the sums of a step and applies them. */
-static cf_err finish_step(worker *w, in_flight *slot)
+static cf_err finish_step(worker *w, cf_step_sums *slot)
 {
     if (slot->fold < 0) return CF_OK;
     cf_trainer *t = &w->trainers[slot->fold];
-    slot->fold = -1;
     int64_t start_ns = cf_clock_ns();
-    CF_TRY(w->group->ops->wait(w->group, slot->ticket));
+    CF_TRY(cf_step_sums_wait(slot, w->group));
     cf_err err = cf_trainer_update(t, slot->sums);
-    if (t->flagged && w->fault != CF_OK) return cf_fail(w->fault, "%s", w->fault_text);
-    if (t->flagged) w->echo = true;
+    if (t->flagged) err = look_into_fault(w, t, err);
     CF_TRY(err);
     w->reporter.step_ns += cf_clock_ns() - start_ns;
     return t->step % t->sampler.steps_per_epoch == 0 ? end_epoch(w, t) : CF_OK;
@@ -306,20 +374,17 @@ static cf_err finish_step(worker *w, in_flight *slot)
 /* The whole of training: fold a's sums travel while fold b computes. */
 static cf_err run_steps(worker *w)
 {
-    cf_sum_type type = w->config.train_reduce == 1 ? CF_SUM_F32 : CF_SUM_I64;
-    int64_t count = cf_engine_sums_count(&w->engine), step = 0;
-    in_flight *slot = &w->slots[0], *other = &w->slots[1];
+    cf_step_sums *slot = &w->slots[0], *other = &w->slots[1];
+    int64_t step = 0;
     int f = 0;
     for (;;) {
         CF_TRY(request_ahead(w));
         if (!cf_itinerary_next(&w->now, &f, &step)) break;
         w->n_ahead--;
         if (other->fold == f) CF_TRY(finish_step(w, other)); /* its weights are needed now */
-        CF_TRY(compute_step(w, &w->trainers[f], slot));
-        CF_TRY(w->group->ops->sum_start(w->group, slot->sums, count, type, &slot->ticket));
-        slot->fold = f;
+        CF_TRY(compute_step(w, f, slot));
         CF_TRY(finish_step(w, other));
-        in_flight *swap = slot;
+        cf_step_sums *swap = slot;
         slot = other;
         other = swap;
     }
@@ -339,18 +404,21 @@ static cf_err run_tests(worker *w)
 
 /* ---- the whole ------------------------------------------------------------------------------- */
 
-static void tear_down(worker *w)
+static void tear_down(worker *w, cf_err ending)
 {
+    if (ending != CF_OK && w->group != NULL && w->group->ops->give_up != NULL)
+        w->group->ops->give_up(w->group);
     cf_loader_destroy(w->test_loader);
     cf_loader_destroy(w->loader);
     for (int f = 0; f < w->n_folds; f++) cf_trainer_fini(&w->trainers[f]);
     cf_store_destroy(w->store);
-    /* After an error a sum may still be on its way: its buffer then stays until the process ends.
-     */
-    for (int i = 0; i < 2; i++)
-        if (w->engine.backend != NULL && w->slots[i].fold < 0)
-            w->engine.ops->free(w->engine.backend, w->slots[i].sums);
+    for (int i = 0; i < 2; i++) cf_step_sums_fini(&w->slots[i], &w->engine);
+    /* Comms are destroyed collectively: after an error the other ranks may be elsewhere. A group's
+     * holds memory of the backend. */
+    if (ending == CF_OK && w->group != NULL) w->group->ops->destroy(w->group);
+    if (ending == CF_OK && w->all != NULL) w->all->ops->destroy(w->all);
     cf_engine_fini(&w->engine);
+    free(w->seats);
     cf_cells_close(&w->cells);
     cf_message m = {.kind = CF_MSG_PLAN, .plan = w->plan};
     cf_message_fini(&m);
@@ -402,9 +470,7 @@ cf_err cf_worker_run(const cf_worker_job *job)
         w->reporter.channel = w->channel;
         err = work(w);
         err = take_leave(w, err);
-        tear_down(w);
-        /* A group is destroyed collectively: after an error its other ranks may be elsewhere. */
-        if (err == CF_OK && w->group != NULL) w->group->ops->destroy(w->group);
+        tear_down(w, err);
         cf_reporter_fini(&w->reporter);
         cf_err closed = cf_channel_destroy(w->channel);
         if (err == CF_OK) err = closed;

@@ -38,6 +38,10 @@ typedef struct cf_comm_ops {
     /* Collective: the highest of all ranks' values, and the lowest rank that has it. */
     cf_err (*highest)(cf_comm *c, int mine, int *value, int *rank);
     cf_err (*barrier)(cf_comm *c);
+    /* Local, after an error: ends what is under way on the device, whose memory could else not be
+     * released while a peer is awaited that never comes. Nothing may follow. NULL: nothing to end.
+     */
+    void (*give_up)(cf_comm *c);
     void (*destroy)(cf_comm *c); /* collective; accepts NULL */
 } cf_comm_ops;
 

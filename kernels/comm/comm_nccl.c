@@ -192,6 +192,11 @@ static cf_err nccl_barrier(cf_comm *c)
     return m->host->ops->barrier(m->host);
 }
 
+static void nccl_give_up(cf_comm *c)
+{
+    give_up((nccl_comm *)c);
+}
+
 static void free_cuda(nccl_comm *m)
 {
     for (int i = 0; i < CF_COMM_MAX_PENDING; i++) {
@@ -224,6 +229,7 @@ static const cf_comm_ops nccl_ops = {.name = "nccl",
                                      .broadcast = nccl_broadcast,
                                      .highest = nccl_highest,
                                      .barrier = nccl_barrier,
+                                     .give_up = nccl_give_up,
                                      .destroy = nccl_destroy};
 
 /* ---- setting up ------------------------------------------------------------------------------ */
@@ -246,8 +252,8 @@ static cf_err make_cuda(nccl_comm *m)
     return CF_OK;
 }
 
-/* Collective. No rank joins unless every rank can: one that does not come would leave the others
- * waiting for the deadline. */
+/* No rank joins unless every rank can: one that does not come would leave the others waiting for
+ * the deadline. */
 static cf_err join(nccl_comm *m)
 {
     ncclUniqueId id;
@@ -259,9 +265,8 @@ static cf_err join(nccl_comm *m)
         err = check_nccl(m, ncclGetUniqueId(&id), "ncclGetUniqueId");
     CF_TRY(cf_comm_agree(m->host, err));
     CF_TRY(m->host->ops->broadcast(m->host, &id, sizeof id, 0));
-    err = settle(m, ncclCommInitRankConfig(&m->nccl, m->base.size, id, m->base.rank, &config),
-                 "ncclCommInitRankConfig");
-    return cf_comm_agree(m->host, err);
+    return settle(m, ncclCommInitRankConfig(&m->nccl, m->base.size, id, m->base.rank, &config),
+                  "ncclCommInitRankConfig");
 }
 
 cf_err cf_comm_nccl_create(cf_comm *host, const cf_nccl_options *options, cf_comm **out)

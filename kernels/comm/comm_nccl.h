@@ -16,8 +16,9 @@ typedef struct cf_nccl_options {
 
 /* Collective over `host`; the calling thread's current device is the rank's own, and no other
  * rank's (NCCL refuses shared devices). `host` is moved into the comm on success, and stays the
- * caller's on an error. Errors: CF_E_DEVICE with NCCL's text, CF_E_HANG after the deadline; both
- * name host and rank. */
+ * caller's on an error; the caller agrees on the error, since the last step can fail on some ranks
+ * alone. Errors: CF_E_DEVICE with NCCL's text, CF_E_HANG after the deadline; both name host and
+ * rank. */
 CF_CHECKED cf_err cf_comm_nccl_create(cf_comm *host, const cf_nccl_options *options, cf_comm **out);
 
 #endif

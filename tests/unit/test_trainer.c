@@ -107,7 +107,7 @@ static void add_micro_batches(fixture *f, const int order[2])
         cf_prepared p;
         int64_t wait_ns = 0;
         assert_int_equal(cf_loader_next(f->loader, &p, &wait_ns), CF_OK);
-        cf_batch batch = {p.images, p.labels};
+        cf_batch batch = cf_prepared_batch(&p, CF_MODE_TRAIN);
         assert_int_equal(ops->train(f->engine.train, &batch, f->sums), CF_OK);
     }
 }

@@ -18,9 +18,11 @@
 #include "kernels/base/mem.h"
 
 typedef struct slot {
-    float *images; /* owned, [batch][size][size][3] */
-    int *labels;   /* owned, [batch] */
-    int n_done;    /* images finished */
+    float *images;     /* owned, [batch][size][size][3]; NULL in raw mode */
+    int *labels;       /* owned, [batch] */
+    cf_raw_image *raw; /* owned, [batch]; raw mode only */
+    void *pixels;      /* owned, of the room, [batch][height][width][3]; NULL where it is held */
+    int n_done;        /* images finished */
     cf_err err;
     char message[512]; /* of the first failure */
 } slot;
@@ -29,6 +31,8 @@ struct cf_loader {
     const cf_cells *cells;   /* borrowed */
     const cf_config *config; /* borrowed */
     cf_normalize norm;
+    bool is_raw;
+    cf_raw_room room; /* raw mode */
     int batch, size;
     size_t image_floats;    /* size * size * 3 */
     atomic_uchar *verified; /* owned, [cells->n] 1 once an image's pixels matched their hash */
@@ -51,19 +55,51 @@ struct cf_loader {
     bool held;        /* the caller still reads batch returned - 1 */
 };
 
+static size_t pixel_bytes(const cf_cells *c)
+{
+    return (size_t)c->height * (size_t)c->width * 3;
+}
+
 /* The first read of an image also checks it: a cells file that rots on disk must not train in
  * silence. */
 static cf_err verify(cf_loader *l, int64_t image)
 {
     if (atomic_load_explicit(&l->verified[image], memory_order_relaxed)) return CF_OK;
     const cf_cells *c = l->cells;
-    uint64_t found = cf_hash64(cf_cells_image(c, image), (size_t)c->height * (size_t)c->width * 3);
+    uint64_t found = cf_hash64(cf_cells_image(c, image), pixel_bytes(c));
     if (found != c->hashes[image])
         return cf_fail(
             CF_E_DATA, "cells file is damaged: pixels of %s have hash %016llx, expected %016llx",
             c->ids[image], (unsigned long long)found, (unsigned long long)c->hashes[image]);
     atomic_store_explicit(&l->verified[image], 1, memory_order_relaxed);
     return CF_OK;
+}
+
+/* Image i of a raw batch: its map, and its pixels where the device does not hold them. */
+static void prepare_raw(const cf_loader *l, int64_t image, int i, const cf_augment *t, slot *s)
+{
+    const cf_cells *c = l->cells;
+    const uint8_t *stored = cf_cells_image(c, image);
+    cf_raw_image *raw = &s->raw[i];
+    *raw = (cf_raw_image){.pixels = stored,
+                          .offset = stored - cf_cells_image(c, 0),
+                          .height = c->height,
+                          .width = c->width,
+                          .augment = *t};
+    if (s->pixels == NULL) return;
+    uint8_t *copy = (uint8_t *)s->pixels + (size_t)i * pixel_bytes(c);
+    memcpy(copy, stored, pixel_bytes(c));
+    raw->pixels = copy;
+    raw->offset = -1;
+}
+
+static void clear_rest(const cf_loader *l, int n_images, slot *s)
+{
+    size_t n_empty = (size_t)(l->batch - n_images);
+    memset(s->labels + n_images, 0, n_empty * sizeof *s->labels);
+    if (!l->is_raw)
+        memset(s->images + (size_t)n_images * l->image_floats, 0,
+               n_empty * l->image_floats * sizeof *s->images);
 }
 
 /* Prepares image i of a request; runs without the lock. */
@@ -77,14 +113,13 @@ static cf_err prepare(cf_loader *l, const cf_request *r, int i, slot *s)
         cf_augment_draw(l->config, c->height, c->width, r->fold, r->epoch, r->first_draw + i, &t);
     else
         cf_augment_plain(l->config, c->height, c->width, &t);
-    cf_augment_apply(cf_cells_image(c, image), c->height, c->width, &t, &l->norm, l->size,
-                     s->images + (size_t)i * l->image_floats);
+    if (l->is_raw)
+        prepare_raw(l, image, i, &t, s);
+    else
+        cf_augment_apply(cf_cells_image(c, image), c->height, c->width, &t, &l->norm, l->size,
+                         s->images + (size_t)i * l->image_floats);
     s->labels[i] = c->labels[image];
-    if (i > 0) return CF_OK;
-    size_t n_empty = (size_t)(l->batch - r->n_images);
-    memset(s->images + (size_t)r->n_images * l->image_floats, 0,
-           n_empty * l->image_floats * sizeof *s->images);
-    memset(s->labels + r->n_images, 0, n_empty * sizeof *s->labels);
+    if (i == 0) clear_rest(l, r->n_images, s);
     return CF_OK;
 }
 
@@ -157,23 +192,30 @@ static cf_err start_threads(cf_loader *l, int n)
     return err;
 }
 
+static cf_err allocate_slot(cf_loader *l, slot *s)
+{
+    size_t floats, pixels;
+    if (!cf_size_mul((size_t)l->batch, l->image_floats, &floats) ||
+        !cf_size_mul((size_t)l->batch, pixel_bytes(l->cells), &pixels))
+        return cf_fail(CF_E_UNEXPECTED, "a batch of %d images is too large", l->batch);
+    CF_TRY(cf_new(&s->labels, (size_t)l->batch, sizeof(int)));
+    if (!l->is_raw) return cf_new_aligned(&s->images, floats, sizeof(float));
+    CF_TRY(cf_new(&s->raw, (size_t)l->batch, sizeof *s->raw));
+    return l->room.held ? CF_OK : l->room.alloc_host(l->room.ctx, pixels, &s->pixels);
+}
+
 static cf_err allocate(cf_loader *l, int n_threads)
 {
-    size_t batch_floats;
-    if (!cf_size_mul((size_t)l->batch, l->image_floats, &batch_floats))
-        return cf_fail(CF_E_UNEXPECTED, "a batch of %d images is too large", l->batch);
     CF_TRY(cf_new(&l->verified, (size_t)l->cells->n, sizeof *l->verified));
     CF_TRY(cf_new(&l->threads, (size_t)n_threads, sizeof *l->threads));
     CF_TRY(cf_new(&l->queue, (size_t)l->queue_room, sizeof *l->queue));
     CF_TRY(cf_new(&l->slots, (size_t)l->n_slots, sizeof *l->slots));
-    for (int i = 0; i < l->n_slots; i++) {
-        CF_TRY(cf_new_aligned(&l->slots[i].images, batch_floats, sizeof(float)));
-        CF_TRY(cf_new(&l->slots[i].labels, (size_t)l->batch, sizeof(int)));
-    }
+    for (int i = 0; i < l->n_slots; i++) CF_TRY(allocate_slot(l, &l->slots[i]));
     return CF_OK;
 }
 
-cf_err cf_loader_create(const cf_cells *cells, const cf_config *config, int batch, cf_loader **out)
+static cf_err create(const cf_cells *cells, const cf_config *config, int batch,
+                     const cf_raw_room *room /* NULL: not raw */, cf_loader **out)
 {
     *out = NULL;
     if (batch < 1) return cf_fail(CF_E_UNEXPECTED, "loader: a batch of %d images", batch);
@@ -189,6 +231,8 @@ cf_err cf_loader_create(const cf_cells *cells, const cf_config *config, int batc
     l->size = (int)config->model_image_size;
     l->image_floats = (size_t)l->size * (size_t)l->size * 3;
     l->n_slots = (int)config->run_prefetch;
+    l->is_raw = room != NULL;
+    if (room != NULL) l->room = *room;
     l->queue_room = 64;
     cf_normalize_from(config, &l->norm);
     pthread_mutex_init(&l->lock, NULL);
@@ -201,6 +245,17 @@ cf_err cf_loader_create(const cf_cells *cells, const cf_config *config, int batc
     else
         *out = l;
     return err;
+}
+
+cf_err cf_loader_create(const cf_cells *cells, const cf_config *config, int batch, cf_loader **out)
+{
+    return create(cells, config, batch, NULL, out);
+}
+
+cf_err cf_loader_create_raw(const cf_cells *cells, const cf_config *config, int batch,
+                            const cf_raw_room *room, cf_loader **out)
+{
+    return create(cells, config, batch, room, out);
 }
 
 void cf_loader_destroy(cf_loader *l)
@@ -217,6 +272,8 @@ void cf_loader_destroy(cf_loader *l)
     for (int i = 0; l->slots && i < l->n_slots; i++) {
         free(l->slots[i].images);
         free(l->slots[i].labels);
+        free(l->slots[i].raw);
+        if (l->slots[i].pixels) l->room.free_host(l->room.ctx, l->slots[i].pixels);
     }
     free(l->slots);
     free(l->queue);
@@ -297,7 +354,8 @@ cf_err cf_loader_next(cf_loader *l, cf_prepared *batch, int64_t *wait_ns)
         err = cf_fail(s->err, "%s", s->message);
         goto out;
     }
-    *batch = (cf_prepared){s->images, s->labels, l->queue[b % l->queue_room].n_images};
+    *batch =
+        (cf_prepared){s->images, s->labels, l->queue[b % l->queue_room].n_images, s->raw, l->norm};
 out:
     pthread_mutex_unlock(&l->lock);
     return err;

@@ -1,15 +1,15 @@
 /* The loader: threads that prepare micro-batches ahead of the step.
  *
  * The caller queues requests in the order it will need them; batches come back in that order. What
- * a batch holds depends on its request alone, never on threads or timing. Threads: one caller. Read
+ * a batch holds depends on its request alone, never on threads or timing. Images come warped and
+ * normalised, or raw with their map for a backend that does so itself. Threads: one caller. Read
  * first: cf_loader_request, cf_loader_next. */
 #ifndef CF_WORKER_DATA_LOADER_H
 #define CF_WORKER_DATA_LOADER_H
 
 #include <stdint.h>
 
-#include "kernels/base/err.h"
-#include "kernels/math/augment.h"
+#include "kernels/backend.h"
 #include "proto/cells.h"
 #include "proto/config.h"
 
@@ -26,16 +26,41 @@ typedef struct cf_request {
     int64_t first_draw; /* number of images[0] among the epoch's draws: names the random stream */
 } cf_request;
 
+/* Owned by the loader, valid until the next call. */
 typedef struct cf_prepared {
-    const float
-        *images;       /* [batch][size][size][3]; owned by the loader, valid until the next call */
-    const int *labels; /* [batch] */
+    const float *images; /* [batch][size][size][3]; NULL: raw */
+    const int *labels;   /* [batch] */
     int n_images;
+    const cf_raw_image *raw; /* [n_images]; NULL: images */
+    cf_normalize normalize;
 } cf_prepared;
+
+/* As a backend takes it; inference leaves the labels out. */
+static inline cf_batch cf_prepared_batch(const cf_prepared *p, cf_mode mode)
+{
+    return (cf_batch){.images = p->images,
+                      .labels = mode == CF_MODE_TRAIN ? p->labels : NULL,
+                      .raw = p->raw,
+                      .n_raw = p->raw != NULL ? p->n_images : 0,
+                      .normalize = p->normalize};
+}
+
+/* For a backend that augments: where raw pixels stand. */
+typedef struct cf_raw_room {
+    bool held; /* the device holds the cells file's pixels: batches name them by their offset */
+    /* Else they are copied into memory made by these, which the device reads directly. Called by
+     * the loader's caller only. */
+    void *ctx; /* borrowed */
+    cf_err (*alloc_host)(void *ctx, size_t bytes, void **out);
+    void (*free_host)(void *ctx, void *p);
+} cf_raw_room;
 
 /* batch: images of a micro-batch. At most config->run_prefetch batches are held. */
 CF_CHECKED cf_err cf_loader_create(const cf_cells *cells, const cf_config *config, int batch,
                                    cf_loader **out);
+/* The same for raw batches; `room` is copied. */
+CF_CHECKED cf_err cf_loader_create_raw(const cf_cells *cells, const cf_config *config, int batch,
+                                       const cf_raw_room *room, cf_loader **out);
 void cf_loader_destroy(cf_loader *l); /* accepts NULL; stops and joins its threads */
 /* Never blocks for long: requests wait in a queue that grows. */
 CF_CHECKED cf_err cf_loader_request(cf_loader *l, const cf_request *r);
