@@ -62,10 +62,9 @@ cf_err cf_cuda_pack(cudaStream_t stream, const cf_cuda_pack_item *items, int n_i
 {
     if (n_items == 0 || most == 0) return CF_OK;
     if (most > UINT32_MAX)
-        return cf_fail(CF_E_USAGE, "a packed tensor has %lld elements, expected less than 2^32",
-                       (long long)most);
+        return cf_cuda_check(cudaErrorInvalidValue, "pack of a tensor of 2^32 elements or more");
     unsigned x = cf_blocks(most, V * THREADS);
-    dim3 grid(x < MOST_BLOCKS ? x : MOST_BLOCKS, (unsigned)n_items);
+    dim3 grid(x < MOST_BLOCKS ? x : (unsigned)MOST_BLOCKS, (unsigned)n_items);
     CF_LAUNCH(pack_kernel, grid, THREADS, 0, stream, items, flat, packed);
     return cf_cuda_check(cudaGetLastError(), "pack");
 }

@@ -143,7 +143,7 @@ __global__ static void __launch_bounds__(THREADS)
 static unsigned norm_blocks(const cf_update *u)
 {
     unsigned blocks = cf_blocks(u->n_weights, NORM_EACH);
-    return blocks < NORM_BLOCKS ? blocks : NORM_BLOCKS;
+    return blocks < NORM_BLOCKS ? blocks : (unsigned)NORM_BLOCKS;
 }
 
 static step step_of(const cf_update *u)
