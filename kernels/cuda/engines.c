@@ -137,7 +137,8 @@ static cf_err cost_of(cf_engines *e, const cf_engine_trial *t, const cf_engine_c
                       double *ns)
 {
     CF_TRY(cf_engine_trial_time(t, choice, ns));
-    if (choice->kernel && choice->kernel->fused) return CF_OK;
+    if (t->context.unfused_bytes == 0 || (choice->kernel && choice->kernel->fused)) return CF_OK;
+    if (e->bytes_per_ns <= 0.0) CF_TRY(cf_engine_copy_rate(e->stream, &e->bytes_per_ns));
     *ns += (double)t->context.unfused_bytes / e->bytes_per_ns;
     return CF_OK;
 }

@@ -253,7 +253,7 @@ static cf_err time_copies(const cf_engine_trial *t, size_t bytes, double *ns)
 
 cf_err cf_engine_copy_rate(cudaStream_t stream, double *bytes_per_ns)
 {
-    const size_t bytes = (size_t)256 << 20; /* beyond any cache */
+    const size_t bytes = (size_t)128 << 20; /* beyond any cache */
     cf_engine_trial t = {.stream = stream};
     double ns = 0.0;
     cf_err err = CF_OK;
