@@ -114,7 +114,7 @@ __device__ static inline void start(const cf_cuda_norm_pass &p, const cf_place &
         sums[i][threadIdx.x] = sums[V + i][threadIdx.x] = 0.0;
     }
     n.channel = at.channel;
-    if (at.first < at.end) cf_keep<V>(p.mean, at.channel, 0.0f, n.mean);
+    cf_keep<V>(at.first < at.end ? p.mean : nullptr, at.channel, 0.0f, n.mean);
 }
 
 template <typename T, int V>
