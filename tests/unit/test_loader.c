@@ -73,6 +73,93 @@ static void assert_batch(const fixture *f, const cf_request *r, const cf_prepare
     }
 }
 
+/* A raw batch, applied as a backend would: pixels and map give the same image. */
+static void assert_raw_batch(const fixture *f, const cf_request *r, const cf_prepared *b, bool held)
+{
+    static float images[BATCH * FLOATS];
+    cf_batch batch = cf_prepared_batch(b, CF_MODE_TRAIN);
+    assert_null(batch.images);
+    assert_int_equal(batch.n_raw, r->n_images);
+    memset(images, 0, sizeof images);
+    for (int i = 0; i < batch.n_raw; i++) {
+        const cf_raw_image *raw = &batch.raw[i];
+        const uint8_t *pixels = raw->pixels;
+        assert_int_equal(raw->height, SIDE);
+        assert_int_equal(raw->width, SIDE);
+        assert_int_equal(raw->offset, held ? r->images[i] * SIDE * SIDE * 3 : -1);
+        if (held) pixels = cf_cells_image(&f->cells, 0) + raw->offset;
+        cf_augment_apply(pixels, SIDE, SIDE, &raw->augment, &batch.normalize, SIZE,
+                         images + (size_t)i * FLOATS);
+    }
+    cf_prepared whole = *b;
+    whole.images = images;
+    assert_batch(f, r, &whole);
+}
+
+typedef struct pinned {
+    int n_blocks;
+} pinned;
+
+static cf_err alloc_host(void *ctx, size_t bytes, void **out)
+{
+    ((pinned *)ctx)->n_blocks++;
+    *out = malloc(bytes);
+    return *out != NULL ? CF_OK : CF_E_UNEXPECTED;
+}
+
+static void free_host(void *ctx, void *p)
+{
+    ((pinned *)ctx)->n_blocks--;
+    free(p);
+}
+
+static void raw_batches_hold_pixels_and_the_same_map(void **state)
+{
+    (void)state;
+    static fixture f;
+    fixture_init(&f);
+    f.config = config_of(3, 4);
+    for (int held = 0; held < 2; held++) {
+        cf_loader *l;
+        pinned memory = {0};
+        const cf_raw_room room = {held, &memory, alloc_host, free_host};
+        assert_int_equal(cf_loader_create_raw(&f.cells, &f.config, BATCH, &room, &l), CF_OK);
+        assert_int_equal(memory.n_blocks, held ? 0 : 4);
+        for (int r = 0; r < REQUESTS; r++)
+            assert_int_equal(cf_loader_request(l, &f.requests[r]), CF_OK);
+        for (int r = 0; r < REQUESTS; r++) {
+            cf_prepared batch;
+            int64_t wait;
+            assert_int_equal(cf_loader_next(l, &batch, &wait), CF_OK);
+            assert_raw_batch(&f, &f.requests[r], &batch, held);
+        }
+        cf_loader_destroy(l);
+        assert_int_equal(memory.n_blocks, 0);
+    }
+    fake_cells_fini(&f.cells);
+}
+
+static void damaged_image_is_named_in_raw_mode_too(void **state)
+{
+    (void)state;
+    static fixture f;
+    fixture_init(&f);
+    static const int64_t bad[2] = {3, 11};
+    const cf_request request = {bad, 2, 1, 0, 0, 0};
+    const cf_raw_room room = {.held = true};
+    cf_loader *l;
+    cf_prepared batch;
+    int64_t wait;
+    f.config = config_of(1, 2);
+    fake_cells_pixels(&f.cells, 11)[100] ^= 1;
+    assert_int_equal(cf_loader_create_raw(&f.cells, &f.config, BATCH, &room, &l), CF_OK);
+    assert_int_equal(cf_loader_request(l, &request), CF_OK);
+    assert_int_equal(cf_loader_next(l, &batch, &wait), CF_E_DATA);
+    if (!strstr(cf_err_text(), f.cells.ids[11])) fail_msg("no id in: %s", cf_err_text());
+    cf_loader_destroy(l);
+    fake_cells_fini(&f.cells);
+}
+
 /* All requests at once, then all batches, with every mix of threads and slots. */
 static void batches_come_in_order_whatever_the_threads(void **state)
 {
@@ -228,6 +315,8 @@ int main(void)
         cmocka_unit_test(stopping_in_the_middle_leaves_nothing_behind),
         cmocka_unit_test(damaged_image_is_named_and_the_others_go_on),
         cmocka_unit_test(impossible_requests_are_refused),
+        cmocka_unit_test(raw_batches_hold_pixels_and_the_same_map),
+        cmocka_unit_test(damaged_image_is_named_in_raw_mode_too),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -240,6 +240,93 @@ static void the_fault_flag_stops_every_rank(void **state)
     fixture_destroy(f);
 }
 
+static float last_scale; /* what the backend was told, for record_scale */
+
+static cf_err record_scale(cf_program *p, float scale)
+{
+    (void)p;
+    last_scale = scale;
+    return CF_OK;
+}
+
+/* The CPU computes in fp32 but is told the loss scale as a backend with fp16 is. */
+static fixture *scaled_fixture_create(cf_backend_ops *ops)
+{
+    fixture *f = fixture_create(CF_OPTIMIZER_ADAMW);
+    *ops = *f->engine.ops;
+    ops->set_scale = record_scale;
+    f->engine.ops = ops;
+    f->config.train_precision = CF_PRECISION_FP16;
+    return f;
+}
+
+static void raise_flag(fixture *f)
+{
+    f->sums[cf_engine_sums_count(&f->engine) - 1] = 1;
+}
+
+static void an_overflow_in_fp16_costs_the_step_and_half_the_scale(void **state)
+{
+    (void)state;
+    static const int forward[2] = {0, 1};
+    cf_backend_ops ops;
+    fixture *f = scaled_fixture_create(&ops);
+    size_t bytes = (size_t)f->engine.graph->n_weights * sizeof(float);
+    float *before = malloc(bytes);
+    assert_non_null(before);
+    one_step(f);
+    assert_true(last_scale == 65536.0f);
+    memcpy(before, f->trainer.weights, bytes);
+    double loss_sum = f->trainer.loss_sum;
+    add_micro_batches(f, forward);
+    raise_flag(f);
+    assert_int_equal(cf_trainer_update(&f->trainer, f->sums), CF_OK);
+    assert_true(f->trainer.flagged);
+    assert_int_equal(f->trainer.step, 2);
+    assert_true(f->trainer.loss_sum == loss_sum);
+    assert_memory_equal(before, f->trainer.weights, bytes);
+    one_step(f);
+    assert_true(last_scale == 32768.0f);
+    assert_true(memcmp(before, f->trainer.weights, bytes) != 0);
+    free(before);
+    fixture_destroy(f);
+}
+
+static void an_overflow_without_any_scale_left_is_an_error(void **state)
+{
+    (void)state;
+    cf_backend_ops ops;
+    fixture *f = scaled_fixture_create(&ops);
+    raise_flag(f);
+    for (int i = 0; i < 16; i++) assert_int_equal(cf_trainer_update(&f->trainer, f->sums), CF_OK);
+    assert_int_equal(cf_trainer_update(&f->trainer, f->sums), CF_E_NUMERIC);
+    assert_non_null(strstr(cf_err_text(), "fold 1, step 16"));
+    fixture_destroy(f);
+}
+
+static void a_checkpoint_carries_the_scale_in_fp16_only(void **state)
+{
+    (void)state;
+    cf_backend_ops ops, other_ops;
+    fixture *f = scaled_fixture_create(&ops), *other = scaled_fixture_create(&other_ops);
+    void *block = NULL;
+    raise_flag(f);
+    assert_int_equal(cf_trainer_update(&f->trainer, f->sums), CF_OK);
+    one_step(f);
+    cf_checkpoint *c = snapshot(f, &block);
+    assert_int_equal(c->n_flats, 6);
+    assert_string_equal(c->flats[5].name, "scaler");
+    assert_int_equal(cf_trainer_restore(&other->trainer, 77, c), CF_OK);
+    assert_true(other->trainer.scaler.scale == 32768.0f);
+    assert_int_equal(other->trainer.scaler.good, 1);
+    c->n_flats = 5;
+    assert_int_equal(cf_trainer_restore(&other->trainer, 77, c), CF_E_CHECKPOINT);
+    assert_non_null(strstr(cf_err_text(), "scaler"));
+    drop(c, block);
+    fixture_destroy(other);
+    fixture_destroy(f);
+}
+
 /* After the first step the decay is 1/10 (see ema_decay): weights and running moments alike. */
 static void averages_follow_weights_and_moments(void **state)
 {
@@ -272,6 +359,9 @@ int main(void)
         cmocka_unit_test(a_foreign_checkpoint_is_refused),
         cmocka_unit_test(the_fault_flag_stops_every_rank),
         cmocka_unit_test(averages_follow_weights_and_moments),
+        cmocka_unit_test(an_overflow_in_fp16_costs_the_step_and_half_the_scale),
+        cmocka_unit_test(an_overflow_without_any_scale_left_is_an_error),
+        cmocka_unit_test(a_checkpoint_carries_the_scale_in_fp16_only),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
