@@ -152,9 +152,10 @@ typedef struct cf_cuda_fault {
     int32_t first;
 } cf_cuda_fault;
 
-/* One tensor of a micro-batch into the sums. values: fp32 [n_parts][n_stored], added up in order in
- * fp32, then divided by *scale (device; NULL: 1). Element i of the tensor stands at
- * (i / c) * c_stored + i % c: rows padded from c to c_stored channels. */
+/* One tensor of a micro-batch into the sums. values: fp32 [n_parts][n_stored], added up in fp32 (in
+ * order; from 16 parts on as eight runs, then the runs), then divided by *scale (device; NULL: 1).
+ * Element i of the tensor stands at (i / c) * c_stored + i % c: rows padded from c to c_stored
+ * channels. */
 typedef struct cf_cuda_sum {
     const float *values;
     int64_t n_parts, n_stored, n, c, c_stored;

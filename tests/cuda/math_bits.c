@@ -1,9 +1,5 @@
 /* Prints one hash a function of kernels/math, over a grid of inputs. Compiled as C, as C++ and by
  * nvcc for the host; math_bits.sh compares what they print. Read first: main. */
-#ifdef CF_HOST
-#include <cuda_runtime.h>
-#endif
-
 #include <stdio.h>
 
 #include "kernels/math/augment.h"

@@ -32,7 +32,7 @@ if [ $# -lt 4 ]; then
     compare c_plain "$cc" -std=c17 -O0 $exact "$source"
     compare cxx "$cxx" -x c++ -std=c++17 -O2 $exact "$source"
     compare cxx_shim "$cxx" -x c++ -std=c++17 -O3 -march=native -DCF_HOST \
-        -I"$root/tests/cuda/include" $exact "$source"
+        -I"$root/tests/cuda/include" -include cuda_runtime.h $exact "$source"
 else
     if [ ! -x "$nvcc" ]; then
         echo "skipped: no nvcc"

@@ -221,6 +221,54 @@ static void values_at_the_limit_are_added(void **state)
     free(j.sums);
 }
 
+enum { SHORTS = 500, TARGETS = 1300 };
+
+/* Values to targets 2 i + 3, or one after the other; every seventh belongs to the next tensor. */
+static void check_scatter(cf_reduce reduce, bool targets, int bad)
+{
+    tensor t = {1, TARGETS, 1, 1, 0, reduce, CF_EXACT_STATE_BITS, 0.0f};
+    job j = job_of(&t);
+    int64_t to[SHORTS];
+    int32_t numbers[SHORTS], fault = INT32_MAX;
+    float values[SHORTS], scale = 4.0f;
+    void *expected = reserve(j.bytes);
+    memcpy(expected, j.sums, j.bytes);
+    for (int i = 0; i < SHORTS; i++) {
+        to[i] = targets ? 2 * i + 3 : 5 + i;
+        numbers[i] = 10 + i / 7;
+        values[i] = i == bad ? NAN : spread(&j.rng);
+        float x = values[i] / scale;
+        if (i != bad) assert_true(cf_sums_add(expected, reduce, t.bits, to[i], 1, &x));
+    }
+    if (bad >= 0 && reduce == CF_REDUCE_EXACT) ((int64_t *)expected)[j.total - 1] = 1;
+    if (bad >= 0 && reduce == CF_REDUCE_FAST) ((float *)expected)[j.total - 1] = 1.0f;
+    void *d[] = {upload(values, sizeof values),   upload(to, sizeof to),
+                 upload(numbers, sizeof numbers), upload(&scale, sizeof scale),
+                 upload(j.sums, j.bytes),         upload(&fault, sizeof fault)};
+    cf_cuda_scatter s = {d[0], SHORTS, targets ? d[1] : NULL, 5,      d[2],
+                         d[3], d[4],   j.total - 1,           reduce, t.bits,
+                         d[5]};
+    OK(cf_cuda_sums_scatter(NULL, &s));
+    download(j.sums, d[4], j.bytes);
+    download(&fault, d[5], sizeof fault);
+    assert_int_equal(fault, bad < 0 ? INT32_MAX : 10 + bad / 7);
+    assert_memory_equal(j.sums, expected, j.bytes);
+    for (size_t i = 0; i < sizeof d / sizeof *d; i++) CUDA_OK(cudaFree(d[i]));
+    free(expected);
+    free(j.values);
+    free(j.sums);
+}
+
+static void scattered_values_have_the_bits_of_the_cpu(void **state)
+{
+    (void)state;
+    for (int reduce = CF_REDUCE_EXACT; reduce <= CF_REDUCE_FAST; reduce++) {
+        check_scatter((cf_reduce)reduce, true, -1);
+        check_scatter((cf_reduce)reduce, false, -1);
+        check_scatter((cf_reduce)reduce, true, 499);
+    }
+}
+
 int main(void)
 {
     print_message("seed %d\n", SEED);
@@ -229,6 +277,7 @@ int main(void)
         cmocka_unit_test(large_tensors_have_the_bits_of_the_cpu),
         cmocka_unit_test(bad_values_raise_the_flag_and_are_left_out),
         cmocka_unit_test(values_at_the_limit_are_added),
+        cmocka_unit_test(scattered_values_have_the_bits_of_the_cpu),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -3,11 +3,10 @@
 #ifndef CF_TESTS_CUDA_UPLOAD_H
 #define CF_TESTS_CUDA_UPLOAD_H
 
-#include <cuda_runtime_api.h>
 #include <stdlib.h>
 #include <string.h>
 
-#include "kernels/base/err.h"
+#include "kernels/cuda/kernels.h"
 #include "kernels/math/half.h"
 
 #define OK(expr)                                                                                   \
