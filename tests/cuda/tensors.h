@@ -122,6 +122,14 @@ static inline double tensor_unit(cf_dtype dtype)
     return dtype == CF_F32 ? 1.0 / 16777216.0 : dtype == CF_BF16 ? 1.0 / 256.0 : 1.0 / 2048.0;
 }
 
+/* The shim's order of threads, warps and blocks for the launches to come; 0 .. 2. A device ignores
+ * it. Results must not depend on it. */
+static inline void tensors_order(int i)
+{
+    static const char *const orders[] = {"forward", "reverse", "shuffle"};
+    assert_int_equal(setenv("CF_SHIM_ORDER", orders[i], 1), 0);
+}
+
 static inline void assert_near(double found, double expected, double tolerance, const char *what,
                                int64_t at)
 {
