@@ -6,6 +6,7 @@
 
 #include "kernels/base/mem.h"
 #include "launch/estimate.h"
+#include "launch/plan_card.h"
 #include "launch/setup.h"
 #include "launch/verbs.h"
 #include "worker/memory.h"
@@ -15,7 +16,8 @@ static cf_err run_plan(int argc, char **argv);
 const cf_verb cf_verb_plan = {
     .name = "plan",
     .summary = "grid, predicted time and memory of a job, nothing run",
-    .usage = "CONFIG --workers N [--images N] [--micro-seconds S] [--set key=value]... [--json]",
+    .usage = "CONFIG --workers N [--images N] [--micro-seconds S] [--device D] [--set "
+             "key=value]... [--json]",
     .details =
         "The images of each class come from data.cells where that file is there, else from "
         "--images, else\nfrom the counts published in the scheme. The time of a micro-batch is the "
@@ -26,7 +28,7 @@ const cf_verb cf_verb_plan = {
 };
 
 typedef struct plan_options {
-    const char *config_path, *scheme;
+    const char *config_path, *scheme, *device;
     cf_strings overrides;
     int64_t workers, images;
     double micro_seconds;
@@ -43,6 +45,8 @@ typedef struct job_plan {
     cf_grid grid;
     int most_folds; /* of one group: the rank with most models */
     cf_rank_memory memory;
+    bool has_card;
+    cf_card_table card; /* has_card */
 } job_plan;
 
 /* ---- making -----------------------------------------------------------------------------------
@@ -76,6 +80,14 @@ static cf_err count_images(const plan_options *o, job_plan *p)
     return CF_OK;
 }
 
+static cf_err plan_card(const plan_options *o, job_plan *p)
+{
+    static const char *const devices[] = {"auto", "cpu", "cuda"};
+    const char *device = o->device != NULL ? o->device : devices[p->setup.config.run_device];
+    CF_TRY(cf_card_is_meant(device, &p->has_card));
+    return p->has_card ? cf_card_table_make(&p->setup, p->grid.n_folds, &p->card) : CF_OK;
+}
+
 static cf_err make_plan(const plan_options *o, job_plan *p)
 {
     int folds_of[CF_GRID_MAX_FOLDS] = {0};
@@ -95,6 +107,7 @@ static cf_err make_plan(const plan_options *o, job_plan *p)
         int n = ++folds_of[p->grid.group_of_fold[fold]];
         p->most_folds = n > p->most_folds ? n : p->most_folds;
     }
+    CF_TRY(plan_card(o, p));
     return cf_rank_memory_estimate(config, p->graph, p->most_folds, &p->memory);
 }
 
@@ -170,7 +183,18 @@ static void print_speed(const plan_options *o, const job_plan *p, cf_buf *out)
     cf_buf_printf(out, " summed at %.3g GB/s (assumed)\n", p->cost.bytes_per_second / 1e9);
 }
 
-static void print_text(const plan_options *o, const job_plan *p, cf_buf *out)
+/* The memory of the host; with a card the models are there. */
+static void print_memory(const job_plan *p, cf_buf *out)
+{
+    if (p->has_card) return;
+    cf_buf_printf(out, "memory       ");
+    cf_rank_memory_write(&p->memory, out);
+    cf_buf_printf(
+        out, "\n             of a worker with %d %s, libraries and the mapped cells file apart\n",
+        p->most_folds, p->most_folds == 1 ? "fold" : "folds");
+}
+
+static cf_err print_text(const plan_options *o, const job_plan *p, cf_buf *out)
 {
     const cf_config *config = &p->setup.config;
     cf_buf_printf(out, "plan of %s for %d %s\n\n", o->config_path, p->grid.n_workers,
@@ -192,17 +216,14 @@ static void print_text(const plan_options *o, const job_plan *p, cf_buf *out)
     cf_buf_printf(out, " without waiting and talking: %.0f %%), %.4g worker-hours\n",
                   100 * p->grid.ideal_seconds / p->grid.seconds,
                   p->grid.seconds * p->grid.n_workers / 3600);
-    cf_buf_printf(out, "memory       ");
-    cf_rank_memory_write(&p->memory, out);
-    cf_buf_printf(
-        out, "\n             of a worker with %d %s, libraries and the mapped cells file apart\n",
-        p->most_folds, p->most_folds == 1 ? "fold" : "folds");
+    print_memory(p, out);
     if (p->grid.n_workers > p->cost.micro_per_step)
         cf_buf_printf(out,
                       "note         %d micro-batches a step: no more than %d workers can share a "
                       "fold; a larger "
                       "train.batch or a smaller train.micro_batch lets more\n",
                       p->cost.micro_per_step, p->cost.micro_per_step);
+    return p->has_card ? cf_card_table_write(&p->card, config, out) : CF_OK;
 }
 
 static void put_groups(const cf_grid *grid, cf_json *j)
@@ -249,6 +270,7 @@ static void print_json(const plan_options *o, const job_plan *p, cf_buf *out)
     cf_json_number(&j, "worker_hours", p->grid.seconds * p->grid.n_workers / 3600);
     cf_json_integer(&j, "folds_of_fullest_worker", p->most_folds);
     cf_rank_memory_write_json(&p->memory, &j);
+    if (p->has_card) cf_card_table_write_json(&p->card, &j);
     cf_json_end_object(&j);
     cf_buf_printf(out, "\n");
 }
@@ -262,7 +284,7 @@ static cf_err plan(const plan_options *o)
     if (err == CF_OK && o->json)
         print_json(o, p, &out);
     else if (err == CF_OK)
-        print_text(o, p, &out);
+        err = print_text(o, p, &out);
     if (err == CF_OK) err = cf_buf_check(&out);
     if (err == CF_OK) fputs(cf_buf_text(&out), stdout);
     cf_buf_fini(&out);
@@ -283,6 +305,10 @@ static cf_err run_plan(int argc, char **argv)
         {"micro-seconds", 0, CF_OPTION_NUM, &o.micro_seconds, 1e-9, 1e6, "S",
          "measured seconds of one micro-batch on one worker (default: estimated)"},
         {"scheme", 0, CF_OPTION_TEXT, &o.scheme, 0, 0, "S", "class scheme (default: data.scheme)"},
+        {"device", 0, CF_OPTION_TEXT, &o.device, 0, 0, "D",
+         "cpu, cuda or auto: cuda adds the memory of a GPU (default: run.device; auto: where there "
+         "is "
+         "one)"},
         {"set", 0, CF_OPTION_MANY, &o.overrides, 0, 0, "KEY=VALUE",
          "override a key of the configuration"},
         {"json", 0, CF_OPTION_FLAG, &o.json, 0, 0, NULL, "print one JSON object"},

@@ -142,18 +142,27 @@ out:
 /* ---- roles ------------------------------------------------------------------------------------
  */
 
+static const char *const devices[] = {"auto", "cpu", "cuda"}; /* the words of run.device */
+
 static int default_workers(const train_options *o, const cf_config *c)
 {
     if (o->workers > 0) return (int)o->workers;
     if (c->run_workers > 0) return (int)c->run_workers;
     const cf_backend_ops *ops = NULL;
-    static const char *const devices[] = {"auto", "cpu", "cuda"};
-    if (cf_backend_find(devices[c->run_device], &ops) == CF_OK && strcmp(ops->name, "cpu") != 0)
+    if (cf_backend_find(devices[c->run_device], &ops) == CF_OK && ops->on_device)
         return cf_backend_device_count(ops);
     /* The cores this process may use, which a batch system may have cut. */
     cpu_set_t set;
     int64_t cores = sched_getaffinity(0, sizeof set, &set) == 0 ? CPU_COUNT(&set) : 1;
     return cores > c->run_threads ? (int)(cores / c->run_threads) : 1;
+}
+
+/* Said here, before any rank is started; under a launcher each worker finds out for its own host.
+ */
+static cf_err check_device(const cf_config *c)
+{
+    const cf_backend_ops *ops = NULL;
+    return cf_backend_find(devices[c->run_device], &ops);
 }
 
 /* Beside a worker when there is one rank, or (auto) when the ranks are as many as the devices. */
@@ -162,7 +171,7 @@ static bool coordinator_is_thread(const cf_job *job, const cf_config *c)
     if (job->size == 1 || c->run_coordinator == CF_COORDINATOR_THREAD) return true;
     if (c->run_coordinator == CF_COORDINATOR_RANK) return false;
     const cf_backend_ops *ops = NULL;
-    if (cf_backend_find("auto", &ops) != CF_OK || strcmp(ops->name, "cpu") == 0) return false;
+    if (cf_backend_find(devices[c->run_device], &ops) != CF_OK || !ops->on_device) return false;
     return job->local_size <= cf_backend_device_count(ops);
 }
 
@@ -288,6 +297,7 @@ static cf_err train(int argc, char **argv)
         train_job *job = NULL;
         CF_TRY_GOTO(cf_new(&job, 1, sizeof *job), out);
         err = prepare(&o, job);
+        if (err == CF_OK) err = check_device(&job->config);
         int workers = err == CF_OK ? default_workers(&o, &job->config) : 0;
         bool thread = job->config.run_coordinator == CF_COORDINATOR_THREAD;
         free(job);

@@ -5,8 +5,8 @@
 #include "coordinator/markdown.h"
 #include "kernels/base/mem.h"
 #include "launch/inspect.h"
-#include "worker/memory.h"
 #include "proto/cells.h"
+#include "worker/memory.h"
 
 /* Images of every class and site. */
 typedef struct counts {

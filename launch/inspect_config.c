@@ -4,8 +4,8 @@
 
 #include "coordinator/markdown.h"
 #include "launch/inspect.h"
-#include "worker/memory.h"
 #include "launch/setup.h"
+#include "worker/memory.h"
 #include "worker/models.h"
 
 /* ---- layers -----------------------------------------------------------------------------------
@@ -143,8 +143,7 @@ static cf_err print_text(const cf_setup *s, const cf_graph *g, const cf_rank_mem
 static cf_err print_dump(const cf_setup *s, const cf_graph *g, cf_buf *out)
 {
     cf_memory_plan plan;
-    CF_TRY(
-        cf_graph_plan(g, CF_MODE_TRAIN, (cf_dtype)s->config.train_precision, &plan));
+    CF_TRY(cf_graph_plan(g, CF_MODE_TRAIN, (cf_dtype)s->config.train_precision, &plan));
     cf_graph_dump(g, &plan, out);
     cf_memory_plan_fini(&plan);
     return CF_OK;

@@ -104,6 +104,7 @@ expect 2 "epochs" train "$tiny" --run run --workers 1 --set data.cells=good.cell
 
 # plan, inspect, report, score
 expect 2 "workers" plan "$tiny" --images 100 --set data.scheme=bm7
+expect 2 "auto, cpu or cuda" plan "$tiny" --workers 2 --images 100 --set data.scheme=bm7 --device gpu
 expect 2 "nothere" plan nothere.yaml --workers 2
 expect 3 "nothere" inspect nothere.ckpt
 newest="$(ls run/fold-0/checkpoint-*.ckpt | sort -V | tail -n 1)"
