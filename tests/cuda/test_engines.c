@@ -14,6 +14,7 @@
 #include <unistd.h>
 
 #include "kernels/base/file.h"
+#include "kernels/base/log.h"
 #include "kernels/cuda/engines.h"
 #include "kernels/math/half.h"
 
@@ -492,5 +493,6 @@ int main(void)
         TEST(damaged_file_is_named_with_its_line),
         TEST(written_choice_that_cannot_be_had_is_an_error),
     };
+    cf_log_setup(CF_LOG_QUIET, -1);
     return cmocka_run_group_tests(tests, make_folder, remove_folder);
 }
