@@ -37,28 +37,68 @@ static void fill_params(fixture *f)
     }
 }
 
+const cf_backend_ops *fixture_ops(void)
+{
+    const char *name = getenv("CYTOFOLD_TEST_DEVICE");
+    const cf_backend_ops *ops = NULL;
+    OK(cf_backend_find(name != NULL ? name : "cpu", &ops));
+    return ops;
+}
+
+int fixture_dtypes(cf_dtype dtypes[3])
+{
+    dtypes[0] = CF_F32;
+    dtypes[1] = CF_BF16;
+    dtypes[2] = CF_F16;
+    return fixture_ops()->set_scale != NULL ? 3 : 2;
+}
+
+void *fixture_upload(const cf_backend_ops *ops, cf_backend *b, const void *host, size_t bytes)
+{
+    void *p = NULL;
+    OK(ops->alloc(b, bytes, &p));
+    if (host != NULL && bytes > 0) OK(ops->copy_in(b, p, host, bytes));
+    return p;
+}
+
+size_t fixture_sums_bytes(const fixture *f)
+{
+    return (size_t)(cf_sums_count(f->g) + 1) * sizeof(int64_t);
+}
+
+static void open_backend(fixture *f, cf_mode mode, int n_threads)
+{
+    const cf_graph *g = f->g;
+    f->ops = fixture_ops();
+    print_message("seed %d, %s, %s\n", FIXTURE_SEED, f->ops->name, cf_dtype_name(f->dtype));
+    OK(f->ops->open(-1, n_threads, &f->backend));
+    OK(cf_graph_plan(g, mode, f->dtype, &f->plan));
+    cf_compile_options o = {.mode = mode, .dtype = f->dtype, .reduce = CF_REDUCE_EXACT};
+    OK(f->ops->compile(f->backend, g, &f->plan, &o, &f->program));
+    size_t item = sizeof(float);
+    f->b_weights = fixture_upload(f->ops, f->backend, NULL, (size_t)g->n_weights * item);
+    f->b_state = fixture_upload(f->ops, f->backend, NULL, (size_t)g->n_state * item);
+    f->b_sums = fixture_upload(f->ops, f->backend, NULL, fixture_sums_bytes(f));
+    if (f->dtype == CF_F16) OK(f->ops->set_scale(f->program, 1024.0f));
+}
+
 void fixture_init(fixture *f, cf_graph *g, cf_dtype dtype, cf_mode mode, int n_threads)
 {
     *f = (fixture){.g = g, .dtype = dtype};
-    print_message("seed %d, %s\n", FIXTURE_SEED, cf_dtype_name(dtype));
-    OK(cf_backend_find("cpu", &f->ops));
-    OK(f->ops->open(-1, n_threads, &f->backend));
-    OK(cf_graph_plan(g, mode, dtype, &f->plan));
-    cf_compile_options o = {.mode = mode, .dtype = dtype, .reduce = CF_REDUCE_EXACT};
-    OK(f->ops->compile(f->backend, g, &f->plan, &o, &f->program));
+    open_backend(f, mode, n_threads);
     int64_t pixels = cf_shape_elements(g->nodes[0].out_shape), n = g->nodes[0].out_shape.n;
     f->weights = must(calloc((size_t)g->n_weights, sizeof *f->weights));
     f->state = must(calloc((size_t)g->n_state + 1, sizeof *f->state));
     f->images = must(calloc((size_t)pixels, sizeof *f->images));
     f->labels = must(calloc((size_t)n, sizeof *f->labels));
-    f->sums = must(calloc((size_t)cf_sums_count(g), sizeof(int64_t)));
+    f->sums = must(calloc(1, fixture_sums_bytes(f)));
     fill_params(f);
     fill(f->images, pixels, 1, 1.0f, 0.0f);
     cf_rng rng = cf_rng_at(FIXTURE_SEED, 0, 0, 2, CF_PURPOSE_TEST);
     for (int64_t i = 0; i < n; i++) f->labels[i] = (int)cf_rng_below(&rng, (uint32_t)g->n_classes);
-    OK(f->ops->set_weights(f->program, f->weights, f->state));
+    fixture_set_weights(f, f->program);
     reference_init(&f->expected, g);
-    f->expected.bf16 = dtype == CF_BF16;
+    f->expected.dtype = dtype;
 }
 
 void fixture_fini(fixture *f)
@@ -66,6 +106,9 @@ void fixture_fini(fixture *f)
     reference_fini(&f->expected);
     f->ops->release(f->program);
     cf_memory_plan_fini(&f->plan);
+    f->ops->free(f->backend, f->b_weights);
+    f->ops->free(f->backend, f->b_state);
+    f->ops->free(f->backend, f->b_sums);
     f->ops->close(f->backend);
     cf_graph_destroy(f->g);
     free(f->weights);
@@ -75,11 +118,28 @@ void fixture_fini(fixture *f)
     free(f->sums);
 }
 
+void fixture_set_weights(fixture *f, cf_program *p)
+{
+    size_t weights = (size_t)f->g->n_weights, state = (size_t)f->g->n_state;
+    OK(f->ops->copy_in(f->backend, f->b_weights, f->weights, weights * sizeof *f->weights));
+    OK(f->ops->copy_in(f->backend, f->b_state, f->state, state * sizeof *f->state));
+    OK(f->ops->set_weights(p, f->b_weights, f->b_state));
+}
+
+cf_err fixture_add(fixture *f, cf_program *p, const cf_batch *batch, void *sums, size_t bytes)
+{
+    size_t all = (size_t)(cf_sums_count(f->g) + 1) * bytes;
+    OK(f->ops->copy_in(f->backend, f->b_sums, sums, all));
+    CF_TRY(f->ops->train(p, batch, f->b_sums));
+    OK(f->ops->copy_out(f->backend, sums, f->b_sums, all));
+    return f->ops->fault == NULL ? CF_OK : f->ops->fault(p);
+}
+
 void fixture_train(fixture *f)
 {
     cf_batch batch = {.images = f->images, .labels = f->labels};
-    memset(f->sums, 0, (size_t)cf_sums_count(f->g) * sizeof(int64_t));
-    OK(f->ops->train(f->program, &batch, f->sums));
+    memset(f->sums, 0, fixture_sums_bytes(f));
+    OK(fixture_add(f, f->program, &batch, f->sums, sizeof(int64_t)));
     reference_run(&f->expected, f->weights, f->state, f->images, f->labels);
 }
 

@@ -41,13 +41,16 @@ void reference_fini(reference *r)
     free(r->moments);
 }
 
-/* As a backend stores it: to 8 bits, nearest even. */
+/* As a backend stores it: bf16 to 8 bits, fp16 to 11, and none below 2^-24; nearest even. */
 static void store(const reference *r, double *p, int64_t n)
 {
-    for (int64_t i = 0; r->bf16 && i < n; i++) {
+    int bits = r->dtype == CF_BF16 ? 8 : 11;
+    for (int64_t i = 0; r->dtype != CF_F32 && i < n; i++) {
         int exponent = 0;
-        double fraction = frexp(p[i], &exponent);
-        p[i] = ldexp(rint(ldexp(fraction, 8)), exponent - 8);
+        (void)frexp(p[i], &exponent);
+        int unit = exponent - bits;
+        if (r->dtype == CF_F16 && unit < -24) unit = -24;
+        p[i] = ldexp(rint(ldexp(p[i], -unit)), unit);
     }
 }
 

@@ -8,8 +8,8 @@
 
 typedef struct reference {
     const cf_graph *g;
-    bool bf16; /* stored activations are rounded, so that an activation function sees the same signs
-                */
+    cf_dtype dtype; /* stored activations are rounded, so that an activation function sees the same
+                       signs */
     double **y, **z, **gz; /* [n_nodes], canonical layouts */
     double *gradients;     /* [n_weights] of the mean loss */
     double *moments;       /* [n_state] batch mean and unbiased variance */

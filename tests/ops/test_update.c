@@ -1,4 +1,4 @@
-/* The optimizer of the CPU backend against plain double-precision formulas. */
+/* The optimizer of a backend against plain double-precision formulas. */
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
@@ -7,7 +7,7 @@
 #include "kernels/math/philox.h"
 
 /* More than one piece of work (32768 elements), and no multiple of a vector. */
-enum { N = 40011, N_STATE = 33, STEPS = 4 };
+enum { N = 40011, N_STATE = 33, N_SUMS = N + N_STATE + 3, STEPS = 4 };
 
 typedef struct numbers {
     float *w, *m, *v, *ema, *state;
@@ -37,7 +37,7 @@ static void numbers_init(numbers *x)
     x->ema = must(N + N_STATE, 4), x->dema = must(N + N_STATE, 8); /* weights, then moments */
     x->dw = must(N, 8), x->dm = must(N, 8), x->dv = must(N, 8);
     x->state = must(N_STATE, 4), x->dstate = must(N_STATE, 8);
-    x->sums = must(N + N_STATE + 2, 8), x->fast = must(N + N_STATE + 2, 4);
+    x->sums = must(N_SUMS, 8), x->fast = must(N_SUMS, 4);
     x->decay = must(N, 1), x->state_momentum = must(N_STATE, 4);
     x->rng = cf_rng_at(FIXTURE_SEED, 0, 0, 5, CF_PURPOSE_TEST);
     for (int i = 0; i < N; i++) {
@@ -77,6 +77,59 @@ static cf_update update_of(const numbers *x, cf_optimizer kind)
                        .beta1 = 0.9f,
                        .beta2 = 0.999f,
                        .epsilon = 1e-8f};
+}
+
+/* The arrays of an update in the backend's memory. */
+typedef struct mirror {
+    const cf_backend_ops *ops;
+    cf_backend *b;
+    struct {
+        void *host, *there;
+        size_t bytes;
+    } arrays[8];
+    int n;
+} mirror;
+
+static void *reflect(mirror *m, const void *host, size_t bytes)
+{
+    if (host == NULL) return NULL;
+    void *there = fixture_upload(m->ops, m->b, host, bytes);
+    m->arrays[m->n].host = (void *)(uintptr_t)host;
+    m->arrays[m->n].there = there;
+    m->arrays[m->n++].bytes = bytes;
+    return there;
+}
+
+/* Opens the backend and gives u its pointers instead of the host's. */
+static void mirror_init(mirror *m, cf_update *u, int n_threads)
+{
+    *m = (mirror){.ops = fixture_ops()};
+    OK(m->ops->open(-1, n_threads, &m->b));
+    u->weights = reflect(m, u->weights, N * sizeof(float));
+    u->state = reflect(m, u->state, N_STATE * sizeof(float));
+    u->moment1 = reflect(m, u->moment1, N * sizeof(float));
+    u->moment2 = reflect(m, u->moment2, N * sizeof(float));
+    u->ema = reflect(m, u->ema, (N + N_STATE) * sizeof(float));
+    u->decay = reflect(m, u->decay, N);
+    u->state_momentum = reflect(m, u->state_momentum, N_STATE * sizeof(float));
+    u->sums = reflect(m, u->sums, N_SUMS * (u->reduce == CF_REDUCE_FAST ? 4 : 8));
+}
+
+static void mirror_update(mirror *m, const cf_update *u)
+{
+    OK(m->ops->copy_in(m->b, m->arrays[m->n - 1].there, m->arrays[m->n - 1].host,
+                       m->arrays[m->n - 1].bytes));
+    OK(m->ops->update(m->b, u));
+}
+
+/* Brings everything back. */
+static void mirror_fini(mirror *m)
+{
+    for (int i = 0; i < m->n; i++) {
+        OK(m->ops->copy_out(m->b, m->arrays[i].host, m->arrays[i].there, m->arrays[i].bytes));
+        m->ops->free(m->b, m->arrays[i].there);
+    }
+    m->ops->close(m->b);
 }
 
 static void draw_sums(numbers *x)
@@ -136,10 +189,7 @@ static void compare(const char *what, const float *found, const double *expected
 static void run(cf_update change)
 {
     numbers x;
-    const cf_backend_ops *ops = NULL;
-    cf_backend *b = NULL;
-    OK(cf_backend_find("cpu", &ops));
-    OK(ops->open(-1, 2, &b));
+    mirror m;
     numbers_init(&x);
     cf_update u = update_of(&x, change.kind);
     u.weight_decay = change.weight_decay;
@@ -149,16 +199,17 @@ static void run(cf_update change)
     u.ema = x.ema;
     u.reduce = change.reduce;
     if (u.reduce == CF_REDUCE_FAST) u.sums = x.fast;
+    mirror_init(&m, &u, 2);
     for (u.step = 1; u.step <= STEPS; u.step++) {
         draw_sums(&x);
         expected_step(&x, &u);
-        OK(ops->update(b, &u));
+        mirror_update(&m, &u);
     }
+    mirror_fini(&m);
     compare("weights", x.w, x.dw, N);
     compare("ema", x.ema, x.dema, N + N_STATE);
     compare("state", x.state, x.dstate, N_STATE);
     numbers_fini(&x);
-    ops->close(b);
 }
 
 static void sgd_matches(void **state)
@@ -197,21 +248,19 @@ static void fast_sums_are_read(void **state)
 static void update_does_not_depend_on_threads(void **state)
 {
     (void)state;
-    const cf_backend_ops *ops = NULL;
     numbers x[2];
-    OK(cf_backend_find("cpu", &ops));
     for (int t = 0; t < 2; t++) {
-        cf_backend *b = NULL;
-        OK(ops->open(-1, t + 1, &b));
+        mirror m;
         numbers_init(&x[t]);
         cf_update u = update_of(&x[t], CF_OPT_ADAMW);
         u.clip_norm = 0.5f;
         u.weight_decay = 0.1f;
+        mirror_init(&m, &u, t + 1);
         for (u.step = 1; u.step <= STEPS; u.step++) {
             draw_sums(&x[t]);
-            OK(ops->update(b, &u));
+            mirror_update(&m, &u);
         }
-        ops->close(b);
+        mirror_fini(&m);
     }
     assert_memory_equal(x[0].w, x[1].w, N * sizeof(float));
     assert_memory_equal(x[0].v, x[1].v, N * sizeof(float));
