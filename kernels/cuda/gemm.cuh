@@ -298,25 +298,36 @@ __device__ static inline float cf_scatter_sum(float x[8])
     return x[0];
 }
 
-/* Joins the warps' sums, one below the other in order: partials [part][2][channels]. sums: of the
- * channel that cf_scatter_sum left with this lane. Everything in shared memory is lost. */
-template <typename S>
-__device__ static inline void cf_join_sums(const double sums[2], unsigned char *shared,
-                                           double *partials, int64_t part, int channels,
-                                           int first_column)
-{
-    double *all = reinterpret_cast<double *>(shared); /* [down][2][columns] */
-    int lane = (int)threadIdx.x % 32, down = (int)threadIdx.x / 32 / S::across;
-    int column = cf_warp_column<S>() + lane % 4 * 8 + lane / 4;
-    __syncthreads();
-    for (int i = 0; i < 2; i++) all[(down * 2 + i) * S::columns + column] = sums[i];
-    __syncthreads();
-    for (int i = (int)threadIdx.x; i < 2 * S::columns; i += S::threads) {
-        int channel = first_column + i % S::columns;
-        double sum = 0;
-        for (int j = 0; j < S::down; j++) sum += all[j * 2 * S::columns + i];
-        if (channel < channels) partials[(part * 2 + i / S::columns) * channels + channel] = sum;
+/* Sums over a block's pixels, [S::down][2][S::columns] in shared memory behind the stages: two
+ * slots belong to each lane (that of its channel after cf_scatter_sum), so that they take no
+ * registers and meet only at the end. */
+template <typename S> struct cf_block_sums {
+    enum { bytes = S::down * 2 * S::columns * 8 };
+    double *all;
+
+    __device__ double *own(int i) const
+    {
+        int lane = (int)threadIdx.x % 32, down = (int)threadIdx.x / 32 / S::across;
+        return all + (down * 2 + i) * S::columns + cf_warp_column<S>() + lane % 4 * 8 + lane / 4;
     }
-}
+    __device__ void clear() const { *own(0) = *own(1) = 0; }
+    __device__ void add(double first, double second) const
+    {
+        *own(0) += first;
+        *own(1) += second;
+    }
+    /* Joins the warps, one below the other in order: partials [part][2][channels]. */
+    __device__ void finish(double *partials, int64_t part, int channels, int first_column) const
+    {
+        __syncthreads();
+        for (int i = (int)threadIdx.x; i < 2 * S::columns; i += S::threads) {
+            int channel = first_column + i % S::columns;
+            double sum = 0;
+            for (int j = 0; j < S::down; j++) sum += all[j * 2 * S::columns + i];
+            if (channel < channels)
+                partials[(part * 2 + i / S::columns) * channels + channel] = sum;
+        }
+    }
+};
 
 #endif

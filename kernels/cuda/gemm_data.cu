@@ -25,7 +25,7 @@ template <typename S> struct data_ahead {
     enum { rows = S::rows * DATA_WIDTH / S::threads };
     cf_window window[rows];
     int tile, step, stage;
-    uint64_t valid; /* 16 bits a step, the latest lowest */
+    uint32_t valid; /* eight bits a step, the latest lowest */
 };
 
 /* Here a window is where tap (0, 0) of the filter stood when it reached this pixel, times stride;
@@ -114,7 +114,7 @@ __device__ static inline void copy_ahead(const data_args &a, data_ahead<S> &ahea
         }
         if (++ahead.stage == a.stages) ahead.stage = 0;
     }
-    ahead.valid = ahead.valid << 16 | valid;
+    ahead.valid = ahead.valid << 8 | valid;
     cf_copy_commit();
 }
 
@@ -209,7 +209,8 @@ __device__ static inline void end_rows(const data_args &a, int row, int column, 
 
 template <typename T, typename S>
 __device__ static inline void end_tile(const data_args &a, int tile, int first_column,
-                                       const float acc[S::fragments][4][4], double sums[2])
+                                       const float acc[S::fragments][4][4],
+                                       const cf_block_sums<S> &sums)
 {
     int lane = (int)threadIdx.x % 32;
     int row = tile * S::rows + cf_warp_row<S>() + lane / 4;
@@ -230,11 +231,10 @@ __device__ static inline void end_tile(const data_args &a, int tile, int first_c
     for (int i = 0; i < S::fragments; i++) end_rows<T>(a, row + 16 * i, first, end, v[i]);
     if (a.partials == nullptr) return;
     double g = cf_scatter_sum(end.first), gx = cf_scatter_sum(end.second);
-    sums[0] += g;
     /* The sum of g (x - mean). What fp32 loses of g x is far below the rounding of x to 16 bits,
      * however large the mean. */
-    if (a.mean != nullptr && first < a.shape.c)
-        sums[1] += gx - (double)a.mean[first + lane / 4] * g;
+    bool centred = a.mean != nullptr && first < a.shape.c;
+    sums.add(g, centred ? gx - (double)a.mean[first + lane / 4] * g : 0.0);
 }
 
 template <typename T, typename S, cf_gather G>
@@ -249,12 +249,13 @@ __global__ void __launch_bounds__(S::threads, S::resident) data_kernel(data_args
     for (int i = 0; i + 1 < a.stages; i++)
         copy_ahead<T, S, G>(a, ahead, last, first_column, shared);
     float acc[S::fragments][4][4];
-    double sums[2] = {0, 0};
+    cf_block_sums<S> sums = {reinterpret_cast<double *>(shared + a.stages * a.stage_bytes)};
+    sums.clear();
     for (int stage = 0; tile < last; tile++) {
         cf_clear<S>(acc);
         for (int step = 0; step < a.steps; step++) {
             unsigned char *g = shared + stage * a.stage_bytes;
-            uint32_t valid = (uint32_t)(ahead.valid >> 16 * (a.stages - 2)) & 0xFFFFu;
+            uint32_t valid = ahead.valid >> 8 * (a.stages - 2) & 0xFFu;
             cf_wait_oldest(a.stages);
             if (a.gy.a != nullptr) join_gradient<T, S, G>(a, valid, step, g);
             __syncthreads();
@@ -265,8 +266,7 @@ __global__ void __launch_bounds__(S::threads, S::resident) data_kernel(data_args
         }
         end_tile<T, S>(a, tile, first_column, acc, sums);
     }
-    if (a.partials != nullptr)
-        cf_join_sums<S>(sums, shared, a.partials, part, a.shape.c, first_column);
+    if (a.partials != nullptr) sums.finish(a.partials, part, a.shape.c, first_column);
 }
 
 template <typename T, typename S, cf_gather G>
@@ -275,7 +275,7 @@ static cf_err data_launch(cudaStream_t s, data_args a, int64_t parts)
     void (*kernel)(data_args) = data_kernel<T, S, G>;
     a.stage_bytes = (S::rows * (a.gy.a != nullptr ? 2 : 1) + S::columns) * CF_GEMM_DEPTH * 2;
     a.stages = cf_gemm_stages(a.stage_bytes);
-    int bytes = a.stages * a.stage_bytes;
+    int bytes = a.stages * a.stage_bytes + cf_block_sums<S>::bytes;
     CF_TRY(cf_cuda_check(
         cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, bytes),
         "gemm data"));

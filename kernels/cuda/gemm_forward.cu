@@ -26,7 +26,7 @@ template <typename S> struct forward_ahead {
     enum { rows = S::rows * FORWARD_WIDTH / S::threads };
     cf_window window[rows]; /* of the chunks it copies */
     int tile, step, stage;
-    uint64_t valid; /* bits of cf_gather_chunk: 16 a step, the latest lowest */
+    uint32_t valid; /* bits of cf_gather_chunk: eight a step, the latest lowest */
 };
 
 template <typename T, typename S, cf_gather G>
@@ -87,7 +87,7 @@ __device__ static inline void copy_ahead(const forward_args &a, forward_ahead<S>
         }
         if (++ahead.stage == a.stages) ahead.stage = 0;
     }
-    ahead.valid = ahead.valid << 16 | valid;
+    ahead.valid = ahead.valid << 8 | valid;
     cf_copy_commit();
 }
 
@@ -106,7 +106,7 @@ __device__ static inline void view_x(const forward_args &a, uint32_t valid, int 
  * Rows past the end and columns past k are sums of zeros. */
 template <typename T, typename S>
 __device__ static inline void end_tile(const forward_args &a, int tile, int first_column,
-                                       float acc[S::fragments][4][4], double sums[2])
+                                       float acc[S::fragments][4][4], const cf_block_sums<S> &sums)
 {
     int lane = (int)threadIdx.x % 32;
     int row = tile * S::rows + cf_warp_row<S>() + lane / 4;
@@ -131,8 +131,7 @@ __device__ static inline void end_tile(const forward_args &a, int tile, int firs
         }
     }
     if (a.partials == nullptr) return;
-    sums[0] += cf_scatter_sum(first);
-    sums[1] += cf_scatter_sum(second);
+    sums.add(cf_scatter_sum(first), cf_scatter_sum(second));
 }
 
 template <typename T, typename S, cf_gather G>
@@ -148,12 +147,14 @@ __global__ void __launch_bounds__(S::threads, S::resident) forward_kernel(forwar
     for (int i = 0; i + 1 < a.stages; i++)
         copy_ahead<T, S, G>(a, ahead, last, first_column, shared);
     float acc[S::fragments][4][4];
-    double sums[2] = {0, 0};
+    cf_block_sums<S> sums = {
+        reinterpret_cast<double *>(shared + a.stages * forward_stage_bytes<S>())};
+    sums.clear();
     for (int stage = 0; tile < last; tile++) {
         cf_clear<S>(acc);
         for (int step = 0; step < a.steps; step++) {
             unsigned char *x = shared + stage * forward_stage_bytes<S>();
-            uint32_t valid = (uint32_t)(ahead.valid >> 16 * (a.stages - 2)) & 0xFFFFu;
+            uint32_t valid = ahead.valid >> 8 * (a.stages - 2) & 0xFFu;
             cf_wait_oldest(a.stages);
             if (a.scale != nullptr) view_x<T, S, G>(a, valid, step, x);
             /* Now the step is there for all, and the stage of the one before is free. */
@@ -164,8 +165,7 @@ __global__ void __launch_bounds__(S::threads, S::resident) forward_kernel(forwar
         }
         end_tile<T, S>(a, tile, first_column, acc, sums);
     }
-    if (a.partials != nullptr)
-        cf_join_sums<S>(sums, shared, a.partials, part, a.shape.k, first_column);
+    if (a.partials != nullptr) sums.finish(a.partials, part, a.shape.k, first_column);
 }
 
 template <typename T, typename S, cf_gather G>
@@ -173,7 +173,7 @@ static cf_err forward_launch(cudaStream_t s, forward_args a, int64_t parts)
 {
     void (*kernel)(forward_args) = forward_kernel<T, S, G>;
     a.stages = cf_gemm_stages(forward_stage_bytes<S>());
-    int bytes = a.stages * forward_stage_bytes<S>();
+    int bytes = a.stages * forward_stage_bytes<S>() + cf_block_sums<S>::bytes;
     CF_TRY(cf_cuda_check(
         cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, bytes),
         "gemm forward"));

@@ -29,7 +29,7 @@ template <typename S> struct weights_tile {
         bytes_g = S::rows * CF_GEMM_DEPTH * 2,
         bytes_x = S::columns * CF_GEMM_DEPTH * 2
     };
-    static_assert(copies_g >= 1 && 2 * copies_x <= 16, "sixteen bits of validity a step");
+    static_assert(copies_g >= 1 && 2 * copies_x <= 8, "eight bits of validity a step");
 };
 
 template <typename T, typename S>
@@ -113,7 +113,7 @@ __global__ void __launch_bounds__(S::threads, S::resident) weights_kernel(weight
         cf_taps_of<G>(a.shape, piece.first_depth + (int)threadIdx.x % W::width_x * CF_CHUNK);
     float acc[S::fragments][4][4];
     cf_clear<S>(acc);
-    uint64_t valid = 0;
+    uint32_t valid = 0;
     int ahead = piece.first_row, to = 0, stage = 0;
     /* Starts a - 1 steps early, so that the loop has one place where copies start. */
     for (int row = piece.first_row - (a.stages - 1) * CF_GEMM_DEPTH; row < piece.end_row;
@@ -122,8 +122,7 @@ __global__ void __launch_bounds__(S::threads, S::resident) weights_kernel(weight
         unsigned char *g = shared + stage * a.stage_bytes;
         if (ready) {
             cf_wait_oldest(a.stages);
-            join_operands<T, S, G>(a, piece, taps,
-                                   (uint32_t)(valid >> 16 * (a.stages - 2)) & 0xFFFFu, row, g);
+            join_operands<T, S, G>(a, piece, taps, valid >> 8 * (a.stages - 2) & 0xFFu, row, g);
             __syncthreads();
         }
         uint32_t bits = 0;
@@ -132,7 +131,7 @@ __global__ void __launch_bounds__(S::threads, S::resident) weights_kernel(weight
             copy_gradient<T, S>(a, piece, ahead, next);
             bits = copy_x<T, S, G>(a, piece, taps, ahead, next + a.stage_bytes - W::bytes_x);
         }
-        valid = valid << 16 | bits;
+        valid = valid << 8 | bits;
         cf_copy_commit();
         ahead += CF_GEMM_DEPTH;
         if (++to == a.stages) to = 0;
