@@ -141,6 +141,9 @@ if(cuda_missing)
   return()
 endif()
 
+file(WRITE ${PROJECT_BINARY_DIR}/cuda-versions.txt
+  "nvcc ${nvcc_version}\ncuDNN ${cudnn_version}\nNCCL ${nccl_version}\n")
+
 # ---- setting up -------------------------------------------------------------------------------------------
 
 set(CYTOFOLD_CUDA_FOUND TRUE)
