@@ -15,9 +15,7 @@
 
 #include <cmocka.h>
 
-#include <cuda_runtime_api.h>
-
-#include "kernels/graph/tensor.h"
+#include "kernels/cuda/kernels.h"
 #include "kernels/math/half.h"
 #include "kernels/math/philox.h"
 
