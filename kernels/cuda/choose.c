@@ -122,10 +122,23 @@ static bool takes_gradient_on_load(const cf_program *p, int node)
     return images || is_fused(&own->data);
 }
 
+/* Images are stored with a fourth channel of zeros, so that a pixel is 8 bytes; where somebody else
+ * than a convolution with one group reads them, as they are. */
+static int stored_channels(const cf_graph *g)
+{
+    const cf_node *input = &g->nodes[0];
+    if (input->out_shape.c != 3) return (int)input->out_shape.c;
+    for (int u = 0; u < input->n_uses; u++) {
+        const cf_node *reader = &g->nodes[input->uses[u]];
+        if (reader->op != CF_OP_CONV || reader->in != 0 || reader->conv.groups != 1) return 3;
+    }
+    return 4;
+}
+
 cf_err cf_cuda_choose(cf_program *p)
 {
     const cf_graph *g = p->graph;
-    p->input_c = g->nodes[0].out_shape.c == 3 ? 4 : (int)g->nodes[0].out_shape.c;
+    p->input_c = stored_channels(g);
     for (int i = 0; i < g->n_nodes; i++)
         p->nodes[i].normalised =
             g->nodes[i].op == CF_OP_CONV && g->nodes[i].conv.norm == CF_NORM_BATCH;

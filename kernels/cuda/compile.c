@@ -43,22 +43,6 @@ static cf_err check_tail(const cf_graph *g)
     return CF_OK;
 }
 
-/* The input is stored with padded channels, which only a convolution without groups and a dense
- * layer's copy know how to read. */
-static cf_err check_input(const cf_graph *g)
-{
-    const cf_node *input = &g->nodes[0];
-    for (int u = 0; u < input->n_uses; u++) {
-        const cf_node *reader = &g->nodes[input->uses[u]];
-        if (reader->op != CF_OP_CONV || reader->in != 0 || reader->conv.groups != 1)
-            return cf_fail(CF_E_DEVICE,
-                           "node %s: reads the images, which in the CUDA backend only a "
-                           "convolution with one group does",
-                           reader->name);
-    }
-    return CF_OK;
-}
-
 static cf_err check_graph(const cf_backend *b, const cf_graph *g, const cf_memory_plan *plan,
                           const cf_compile_options *o)
 {
@@ -69,7 +53,6 @@ static cf_err check_graph(const cf_backend *b, const cf_graph *g, const cf_memor
         if (!cf_cuda_supports(b, &g->nodes[i], o, why, sizeof why))
             return cf_fail(CF_E_DEVICE, "node %s: %s", g->nodes[i].name, why);
     }
-    CF_TRY(check_input(g));
     return check_tail(g);
 }
 
