@@ -107,7 +107,7 @@ __device__ static inline void max_window(const cf_cuda_pool &p, const viewed<T, 
 }
 
 template <typename T, int V>
-__global__ void __launch_bounds__(CF_PASS_THREADS) max_kernel(cf_cuda_pool p, row_cut cut)
+__global__ void __launch_bounds__(CF_PASS_THREADS, 2) max_kernel(cf_cuda_pool p, row_cut cut)
 {
     int64_t channel = row_channel<V>(cut), image = blockIdx.x / p.p;
     if (channel >= p.c) return;
@@ -171,7 +171,8 @@ __device__ static inline covering windows_over(int at, int stride, int pad, int 
 }
 
 template <typename T, int V>
-__global__ void __launch_bounds__(CF_PASS_THREADS) max_backward_kernel(cf_cuda_pool p, row_cut cut)
+__global__ void __launch_bounds__(CF_PASS_THREADS, 4)
+    max_backward_kernel(cf_cuda_pool p, row_cut cut)
 {
     int64_t channel = row_channel<V>(cut), image = blockIdx.x / p.h;
     if (channel >= p.c) return;
