@@ -38,7 +38,7 @@ static int close_library(void **state)
 {
     (void)state;
     cf_cudnn_destroy(cudnn);
-    return cudaStreamDestroy(stream) == cudaSuccess ? 0 : -1;
+    return stream == NULL || cudaStreamDestroy(stream) == cudaSuccess ? 0 : -1;
 }
 
 /* ---- a plan in the clothes of a kernel, for conv_check ---- */
@@ -252,7 +252,8 @@ static void timed_choice_is_the_same_when_read(void **state)
     assert_int_equal(rmdir(folder), 0);
 }
 
-int main(void)
+/* One case by its name, or all. */
+int main(int argc, char **argv)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(every_plan_is_right_in_fp32),
@@ -261,5 +262,12 @@ int main(void)
         cmocka_unit_test(plan_gives_the_same_bits_again_and_recorded),
         cmocka_unit_test(timed_choice_is_the_same_when_read),
     };
+    size_t n = sizeof tests / sizeof tests[0], i = 0;
+    while (argc > 1 && i < n && strcmp(tests[i].name, argv[1]) != 0) i++;
+    if (i == n) {
+        (void)fprintf(stderr, "%s: no case is called that\n", argv[1]);
+        return 2;
+    }
+    if (argc > 1) cmocka_set_test_filter(argv[1]);
     return cmocka_run_group_tests(tests, open_library, close_library);
 }
