@@ -49,8 +49,19 @@ ENDERS_ALLOWED = r"(launch|tests)/"
 # Objects of kernels/cuda that must get by without local memory -> names of those of their kernels that must use
 # tensor cores (regular expression on the mangled name; None: no kernel must).
 CUDA_OBJECTS = {
-    "slab.cu": r"slab",
-    "gemm.cu": r"gemm",
+    "slab_forward.cu": r"cf_slab_gather",
+    "slab_data.cu": r"cf_slab_gather",
+    "slab_weights.cu": r"cf_slab_correlate",
+    "gemm_forward.cu": r"forward_kernel",
+    "gemm_data.cu": r"data_kernel",
+    "gemm_weights.cu": r"weights_kernel",
+    "norm.cu": None,
+    "norm_backward.cu": None,
+    "sums.cu": None,
+    "update.cu": None,
+    "augment.cu": None,
+    "direct.cu": None,
+    "direct_weights.cu": None,
 }
 
 SKIPPED_FOLDERS = r"(^|/)(\.git|build|build-[^/]*|run[^/]*|__pycache__|node_modules)$"
