@@ -46,13 +46,26 @@ struct meeting {
     uint32_t mask, arrived;
 };
 
+struct warp {
+    uint32_t ready; /* bit i: lane order.lane[i] can go on */
+    int meeting;    /* lanes that wait in collectives */
+    struct meeting meetings[32];
+};
+
+/* Which lane, warp and block comes first. */
+struct turn {
+    std::vector<int> lane, warp;
+    int place_of[32]; /* of a lane in `lane` */
+};
+
 struct block_run {
     const launch *l;
     std::vector<fiber> fibers;
-    std::vector<meeting> meetings; /* [warps][32] */
-    std::vector<int> warps, lanes; /* order */
+    std::vector<warp> warps;
+    turn order;
     context scheduler;
-    int current;
+    int current; /* fiber that runs, or ran last */
+    size_t left; /* fibers that have left */
     bool faulted;
 };
 
@@ -131,16 +144,10 @@ bool shared_kept(const void *start, size_t bytes)
 /* ---- running ----------------------------------------------------------------------------------
  */
 
-void fiber_main()
-{
-    arrived_first(run.scheduler);
-    fiber &f = run.fibers[(size_t)run.current];
-    run.l->body();
-    f.now = state::left;
-    leave(run.scheduler);
-}
+void fiber_main(); /* below */
 
-void resume(int i)
+/* Makes fiber i the one that runs next; the caller changes to its context. */
+fiber &choose(int i)
 {
     fiber &f = run.fibers[(size_t)i];
     if (f.stack < 0) {
@@ -150,27 +157,55 @@ void resume(int i)
     }
     run.current = i;
     here = &f.at;
-    change(run.scheduler, f.saved);
-    here = nullptr;
-    if (f.now == state::left) give_stack(f);
+    return f;
 }
 
+/* Takes the warp's next lane that can go on; -1: none. */
+int next_ready(int w)
+{
+    warp &of = run.warps[(size_t)w];
+    if (of.ready == 0) return -1;
+    int place = __builtin_ctz(of.ready);
+    of.ready &= of.ready - 1;
+    return w * 32 + run.order.lane[(size_t)place];
+}
+
+void fiber_main()
+{
+    arrived_first(run.scheduler);
+    run.l->body();
+    run.fibers[(size_t)run.current].now = state::left;
+    run.left++;
+    leave(run.scheduler);
+}
+
+/* From the scheduler into a fiber; comes back when no lane of its warp can go on, or one left. */
+void resume(int i)
+{
+    change(run.scheduler, choose(i).saved);
+    here = nullptr;
+    fiber &last = run.fibers[(size_t)run.current];
+    if (last.now == state::left) give_stack(last);
+}
+
+/* From a fiber that has to wait into the next one of its warp, or the scheduler. */
 void wait_as(state s)
 {
     fiber &f = run.fibers[(size_t)run.current];
     f.now = s;
-    change(f.saved, run.scheduler);
+    int next = next_ready(run.current / 32);
+    change(f.saved, next < 0 ? run.scheduler : choose(next).saved);
 }
 
 /* Names the lanes of a warp that can never go on. */
-void complain_stuck(int warp)
+void complain_stuck(int w)
 {
     for (int slot = 0; slot < 32; slot++) {
-        const meeting &m = run.meetings[(size_t)(warp * 32 + slot)];
+        const meeting &m = run.warps[(size_t)w].meetings[slot];
         if (m.arrived == 0) continue;
         uint32_t left = 0, barrier_lanes = 0;
         for (int lane = 0; lane < 32; lane++) {
-            size_t i = (size_t)(warp * 32 + lane);
+            size_t i = (size_t)(w * 32 + lane);
             if (i >= run.fibers.size() || run.fibers[i].now == state::left) left |= 1u << lane;
             if (i < run.fibers.size() && run.fibers[i].now == state::at_barrier)
                 barrier_lanes |= 1u << lane;
@@ -179,49 +214,49 @@ void complain_stuck(int warp)
         (void)complain(cudaErrorLaunchFailure,
                        "kernel %s, warp %d: lanes %08x wait in %s for lanes %08x, of which %08x "
                        "have left and %08x wait at a barrier",
-                       run.l->kernel, warp, m.arrived, m.what, missing, missing & left,
+                       run.l->kernel, w, m.arrived, m.what, missing, missing & left,
                        missing & barrier_lanes);
         return;
     }
 }
 
 /* Runs a warp until no lane can go on; false on a fault. */
-bool run_warp(int warp)
+bool run_warp(int w)
 {
-    size_t n = run.fibers.size();
-    bool again = true;
-    while (again) {
-        again = false;
-        for (int lane : run.lanes) {
-            size_t i = (size_t)(warp * 32 + lane);
-            if (i >= n || run.fibers[i].now != state::ready) continue;
-            resume((int)i);
-            if (run.faulted) return false;
-            again = true;
-        }
+    for (int i = next_ready(w); i >= 0; i = next_ready(w)) {
+        resume(i);
+        if (run.faulted) return false;
     }
-    for (size_t i = (size_t)warp * 32; i < std::min(n, (size_t)warp * 32 + 32); i++) {
-        if (run.fibers[i].now != state::meeting) continue;
-        complain_stuck(warp);
-        return false;
-    }
-    return true;
+    if (run.warps[(size_t)w].meeting == 0) return true;
+    complain_stuck(w);
+    return false;
 }
 
-/* The barrier opens when all threads are there; true when the block is done. */
+void make_ready()
+{
+    size_t n = run.fibers.size();
+    for (size_t i = 0; i < n; i++) run.fibers[i].now = state::ready;
+    for (size_t w = 0; w < run.warps.size(); w++) {
+        uint32_t ready = 0;
+        for (size_t lane = 0; lane < 32 && w * 32 + lane < n; lane++)
+            ready |= 1u << run.order.place_of[lane];
+        run.warps[w].ready = ready;
+    }
+}
+
+/* The barrier opens when all threads are there; *done when the block is. False on a fault. */
 bool open_barrier(bool *done)
 {
-    size_t left = 0;
-    for (const fiber &f : run.fibers) left += f.now == state::left;
-    *done = left == run.fibers.size();
+    size_t n = run.fibers.size();
+    *done = run.left == n;
     if (*done) return true;
-    if (left > 0) {
+    if (run.left > 0) {
         (void)complain(cudaErrorLaunchFailure,
                        "kernel %s: %zu of %zu threads wait at a barrier, the others have left",
-                       run.l->kernel, run.fibers.size() - left, run.fibers.size());
+                       run.l->kernel, n - run.left, n);
         return false;
     }
-    for (fiber &f : run.fibers) f.now = state::ready;
+    make_ready();
     return true;
 }
 
@@ -234,31 +269,37 @@ void order(std::vector<int> &items, int n, char how)
         std::swap(items[(size_t)i], items[draw((uint32_t)i + 1)]);
 }
 
-bool run_block(uint3 index, char how)
+void begin_block(uint3 index, char how, void *shared)
 {
     const dim3 size = run.l->block;
-    int n = (int)(size.x * size.y * size.z), n_warps = (n + 31) / 32;
-    void *shared = shared_start(run.l->shared_bytes);
-    order(run.warps, n_warps, how);
-    order(run.lanes, 32, how);
-    run.meetings.assign((size_t)n_warps * 32, meeting());
-    run.fibers.resize((size_t)n);
-    for (int i = 0; i < n; i++) {
-        fiber &f = run.fibers[(size_t)i];
-        unsigned t = (unsigned)i;
-        f.at = {{t % size.x, t / size.x % size.y, t / size.x / size.y},
+    unsigned n = size.x * size.y * size.z, n_warps = (n + 31) / 32;
+    order(run.order.warp, (int)n_warps, how);
+    order(run.order.lane, 32, how);
+    for (int i = 0; i < 32; i++) run.order.place_of[run.order.lane[(size_t)i]] = i;
+    run.warps.assign(n_warps, warp());
+    run.fibers.resize(n);
+    for (unsigned i = 0; i < n; i++) {
+        fiber &f = run.fibers[i];
+        f.at = {{i % size.x, i / size.x % size.y, i / size.x / size.y},
                 index,
                 size,
                 run.l->grid,
-                i % 32,
+                (int)(i % 32),
                 shared};
-        f.now = state::ready;
         f.stack = -1;
     }
+    run.left = 0;
+    make_ready();
+}
+
+bool run_block(uint3 index, char how)
+{
+    void *shared = shared_start(run.l->shared_bytes);
+    begin_block(index, how, shared);
     run.faulted = false;
     bool good = true, done = false;
     while (good && !done) {
-        for (size_t w = 0; good && w < run.warps.size(); w++) good = run_warp(run.warps[w]);
+        for (size_t w = 0; good && w < run.warps.size(); w++) good = run_warp(run.order.warp[w]);
         good = good && open_barrier(&done);
     }
     for (fiber &f : run.fibers) {
@@ -304,23 +345,29 @@ void barrier()
 void meet(const char *what, uint32_t mask, void *operand, combine_fn combine)
 {
     fiber &f = run.fibers[(size_t)run.current];
-    int lane = f.at.lane, warp = run.current / 32;
+    int lane = f.at.lane, w = run.current / 32;
     if ((mask >> lane & 1u) == 0) fault("%s with mask %08x, which lacks its caller", what, mask);
-    meeting &m = run.meetings[(size_t)(warp * 32 + __builtin_ctz(mask))];
+    warp &of = run.warps[(size_t)w];
+    meeting &m = of.meetings[__builtin_ctz(mask)];
     if (m.arrived == 0) m = {what, combine, mask, 0};
-    if (m.combine != combine || m.mask != mask || strcmp(m.what, what) != 0)
+    if (m.combine != combine || m.mask != mask || (m.what != what && strcmp(m.what, what) != 0))
         fault("%s with mask %08x, while lanes %08x of its warp wait in %s with mask %08x", what,
               mask, m.arrived, m.what, m.mask);
     f.operand = operand;
     m.arrived |= 1u << lane;
-    if (m.arrived != mask) return wait_as(state::meeting);
+    if (m.arrived != mask) {
+        of.meeting++;
+        return wait_as(state::meeting);
+    }
     void *operands[32] = {};
-    for (int i = 0; i < 32; i++) {
-        if ((mask >> i & 1u) == 0) continue;
-        fiber &other = run.fibers[(size_t)(warp * 32 + i)];
+    for (uint32_t rest = mask; rest != 0; rest &= rest - 1) {
+        int i = __builtin_ctz(rest);
+        fiber &other = run.fibers[(size_t)(w * 32 + i)];
         operands[i] = other.operand;
         other.now = state::ready;
+        if (i != lane) of.ready |= 1u << run.order.place_of[i];
     }
+    of.meeting -= __builtin_popcount(mask) - 1;
     m.arrived = 0;
     combine(operands, mask);
 }

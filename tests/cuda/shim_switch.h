@@ -89,12 +89,15 @@ static inline void change(context &from, context &to)
 #endif
 }
 
-/* The first thing on a new stack: `back` is whoever started it. */
-static inline void arrived_first(context &back)
+/* The first thing on a new stack. `first`: the process's own context, whose stack is learnt from
+ * the first change away from it. */
+static inline void arrived_first(context &first)
 {
-    (void)back;
+    (void)first;
 #ifdef CF_SHIM_ASAN
-    __sanitizer_finish_switch_fiber(nullptr, &back.bottom, &back.size);
+    bool known = first.bottom != nullptr;
+    __sanitizer_finish_switch_fiber(nullptr, known ? nullptr : &first.bottom,
+                                    known ? nullptr : &first.size);
 #endif
 }
 

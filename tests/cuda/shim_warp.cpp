@@ -34,44 +34,53 @@ void combine_ballot(void *const operands[32], uint32_t mask)
         if (mask >> lane & 1u) *static_cast<unsigned *>(operands[lane]) = votes;
 }
 
-static void unpack(float out[2], uint32_t pair, float (*widen)(uint16_t))
+static double widen_bf16(uint32_t bits)
 {
-    out[0] = widen((uint16_t)(pair & 0xFFFFu));
-    out[1] = widen((uint16_t)(pair >> 16));
+    return (double)cf_bf16_to_float((uint16_t)bits);
 }
 
-/* m16n8k16: gathers A [16][16] (rows by k) and B [8][16] (columns by k), adds A B to C. */
-static void combine_product(void *const operands[32], float (*widen)(uint16_t))
+static double widen_f16(uint32_t bits)
 {
-    float a[16][16], b[8][16];
+    return (double)cf_f16_to_float((uint16_t)bits);
+}
+
+/* m16n8k16: gathers A [16][16] (rows by k) and B [16][8] (k by columns), adds A B to C. */
+template <double widen(uint32_t)> static void combine_product(void *const operands[32])
+{
+    double a[16][16], b[16][8], c[16][8];
     for (int lane = 0; lane < 32; lane++) {
         const product *p = static_cast<product *>(operands[lane]);
-        int g = lane / 4, t = lane % 4;
-        for (int i = 0; i < 4; i++)
-            unpack(&a[g + 8 * (i % 2)][2 * t + 8 * (i / 2)], p->a[i], widen);
-        for (int i = 0; i < 2; i++) unpack(&b[g][2 * t + 8 * i], p->b[i], widen);
-    }
-    for (int lane = 0; lane < 32; lane++) {
-        const product *p = static_cast<product *>(operands[lane]);
+        int g = lane / 4, t = 2 * (lane % 4);
         for (int i = 0; i < 4; i++) {
-            int row = lane / 4 + 8 * (i / 2), column = 2 * (lane % 4) + i % 2;
-            double sum = (double)p->c[i];
-            for (int k = 0; k < 16; k++) sum += (double)a[row][k] * (double)b[column][k];
-            p->c[i] = (float)sum;
+            double *at = &a[g + 8 * (i % 2)][t + 8 * (i / 2)];
+            at[0] = widen(p->a[i] & 0xFFFFu);
+            at[1] = widen(p->a[i] >> 16);
+            c[g + 8 * (i / 2)][t + i % 2] = (double)p->c[i];
+        }
+        for (int i = 0; i < 2; i++) {
+            b[t + 8 * i][g] = widen(p->b[i] & 0xFFFFu);
+            b[t + 8 * i + 1][g] = widen(p->b[i] >> 16);
         }
     }
+    for (int row = 0; row < 16; row++)
+        for (int k = 0; k < 16; k++)
+            for (int n = 0; n < 8; n++) c[row][n] += a[row][k] * b[k][n];
+    for (int lane = 0; lane < 32; lane++)
+        for (int i = 0; i < 4; i++)
+            static_cast<product *>(operands[lane])->c[i] =
+                (float)c[lane / 4 + 8 * (i / 2)][2 * (lane % 4) + i % 2];
 }
 
 void combine_product_bf16(void *const operands[32], uint32_t mask)
 {
     (void)mask;
-    combine_product(operands, cf_bf16_to_float);
+    combine_product<widen_bf16>(operands);
 }
 
 void combine_product_f16(void *const operands[32], uint32_t mask)
 {
     (void)mask;
-    combine_product(operands, cf_f16_to_float);
+    combine_product<widen_f16>(operands);
 }
 
 /* Lane l brought row l % 8 of matrix l / 8. */
