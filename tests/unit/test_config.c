@@ -384,7 +384,7 @@ static void hash_follows_what_changes_a_result(void **state)
 static void shipped_configurations_are_valid(void **state)
 {
     (void)state;
-    static const char *const names[] = {"demo", "bm7", "matek2021", "matek2019"};
+    static const char *const names[] = {"demo", "bm7", "bm7-gpu", "matek2021", "matek2019"};
     for (size_t i = 0; i < sizeof names / sizeof names[0]; i++) {
         read_shipped(names[i], &config);
         if (cf_config_validate(&config) != CF_OK) fail_msg("%s", cf_err_text());
