@@ -2,7 +2,7 @@
 #include "kernels/cuda/gemm.cuh"
 
 /* Blocks of one wave on 132 multiprocessors, two on each; waves that hide the ragged last one. */
-enum { GEMM_WAVE = 264, GEMM_WAVES = 8, GEMM_MOST_GROUP = 16, GEMM_LEAST_ROWS = 2 * CF_GEMM_DEPTH };
+enum { GEMM_WAVE = 264, GEMM_WAVES = 4, GEMM_MOST_GROUP = 16, GEMM_LEAST_ROWS = 2 * CF_GEMM_DEPTH };
 /* Rows and columns must fit 16 bits, padding included; pixels and filter rows 31 bits, with room.
  */
 enum { GEMM_MOST_SIDE = 32000, GEMM_MOST = 1 << 30 };
