@@ -7,14 +7,15 @@
 
 /* How the eight warps share a tile: COLUMNS of 8 NT output channels times GROUPS of 16 MT cells. */
 template <class TILE, int SPAN> struct cf_slab_share {
-    static constexpr int NT = SPAN == 16 ? 2 : 1;
+    /* Two chunks share fragments of the source, for as long as registers last. */
+    static constexpr int NT = SPAN == 16 && !TILE::DATA ? 2 : 1;
     static constexpr int COLUMNS = 4 / NT;
     static constexpr int GROUPS = CF_SLAB_THREADS / 32 / COLUMNS;
     static constexpr int MT = CF_SLAB_ROWS * TILE::WIDTH / 16 / GROUPS;
     /* Source rows from one 16 cells to the next. */
     static constexpr int RISE = 16 / TILE::WIDTH * TILE::STEP;
     static constexpr int PHASES = TILE::PHASES * TILE::PHASES;
-
+    /* See cf_slab_results. */
     static constexpr bool EARLY = TILE::DATA && !TILE::SPLIT && SPAN < 32;
 
     static constexpr int IN = TILE::HALO_H * TILE::HALO_W * CF_SLAB_PITCH;
@@ -182,8 +183,8 @@ __device__ static inline uint4 cf_slab_mask(const uint4 &g, const uint4 &x, cons
         }
         sums->first[2 * j] += v.x;
         sums->first[2 * j + 1] += v.y;
-        sums->second[2 * j] += v.x * (u.x - k[96 + 2 * j]);
-        sums->second[2 * j + 1] += v.y * (u.y - k[96 + 2 * j + 1]);
+        sums->second[2 * j] = fmaf(v.x, u.x - k[96 + 2 * j], sums->second[2 * j]);
+        sums->second[2 * j + 1] = fmaf(v.y, u.y - k[96 + 2 * j + 1], sums->second[2 * j + 1]);
     }
     return make_uint4(out[0], out[1], out[2], out[3]);
 }
@@ -198,8 +199,8 @@ __device__ static inline void cf_slab_add_squares(const uint4 &y, cf_slab_sums *
         float2 v = cf_slab_unpack<T>(word[j]);
         sums->first[2 * j] += v.x;
         sums->first[2 * j + 1] += v.y;
-        sums->second[2 * j] += v.x * v.x;
-        sums->second[2 * j + 1] += v.y * v.y;
+        sums->second[2 * j] = fmaf(v.x, v.x, sums->second[2 * j]);
+        sums->second[2 * j + 1] = fmaf(v.y, v.y, sums->second[2 * j + 1]);
     }
 }
 

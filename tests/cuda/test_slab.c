@@ -1,5 +1,7 @@
 /* Grouped 3x3 convolutions as slabs of 32 channels, on the host shim, against double-precision
  * loops. Results are poisoned with NaN before each run, so what is not written is found. */
+#include <math.h>
+
 #include "tensors.h"
 
 #include "conv_reference.h"
@@ -146,6 +148,47 @@ static void a_part_of_several_tiles_agrees(void **state)
     }
 }
 
+/* A call of its own: results to `out` [n] and, where wanted, sums to `sums` [2 c]. */
+static void run_once(const cf_geometry *g, cf_conv_pass pass, bool with_sums, double *out,
+                     double *sums)
+{
+    conv_data d;
+    conv_device v;
+    conv_data_init(&d, g, true, CF_ACT_RELU);
+    conv_device_init(&v, g, pass, &d, cf_conv_slab.parts(g, pass), with_sums);
+    assert_ok(cf_conv_slab.run(NULL, &v.call));
+    conv_device_read(&v, out, with_sums ? sums : NULL, sums + g->c);
+    conv_device_fini(&v);
+    conv_data_fini(&d);
+}
+
+static void results_have_the_same_bits_in_any_order_and_without_sums(void **state)
+{
+    (void)state;
+    cf_geometry g = conv_geometry(3, 9, 18, 64, 64, 3, 1, 1, 16, CF_BF16);
+    int64_t n = conv_inputs(&g);
+    double *out[4], *sums[4];
+    for (int pass = 0; pass < 3; pass++) {
+        for (int i = 0; i < 4; i++) {
+            out[i] = calloc((size_t)n, sizeof **out);
+            sums[i] = calloc((size_t)g.c * 2, sizeof **sums);
+            assert_non_null(out[i]);
+            assert_non_null(sums[i]);
+            tensors_order(i % 3);
+            run_once(&g, (cf_conv_pass)pass, i < 3 && pass != CF_CONV_WEIGHTS, out[i], sums[i]);
+            assert_memory_equal(out[i], out[0], (size_t)n * sizeof **out);
+            if (i < 3) assert_memory_equal(sums[i], sums[0], (size_t)g.c * 2 * sizeof **sums);
+        }
+        double size = 0.0;
+        for (int64_t i = 0; i < n; i++) size += fabs(out[0][i]);
+        assert_true(size > 1.0);
+        for (int i = 0; i < 4; i++) {
+            free(out[i]);
+            free(sums[i]);
+        }
+    }
+}
+
 static void other_convolutions_are_refused(void **state)
 {
     (void)state;
@@ -178,6 +221,7 @@ int main(void)
         cmocka_unit_test(every_padding_agrees),
         cmocka_unit_test(a_part_of_several_tiles_agrees),
         cmocka_unit_test(other_convolutions_are_refused),
+        cmocka_unit_test(results_have_the_same_bits_in_any_order_and_without_sums),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
