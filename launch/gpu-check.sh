@@ -15,6 +15,7 @@ usage: launch/gpu-check.sh [OPTIONS]
   --batch N          batch of the comparison with PyTorch (default 256)
   --train-limit S    seconds for the training on real cells (default 150)
   --python PROGRAM   Python with torch and torchvision (default python3)
+  --patience N       every time limit N times as long (default 1)
   --rehearse         no card: every step that works without one, on the CPU; marked device "none"
   --prefix DIR       use the packages in DIR (see --make-prefix) for MPI, oneDNN and others
   --make-prefix DIR  download them into DIR and stop
@@ -27,7 +28,7 @@ refuse() { echo "gpu-check: $*" >&2; exit 2; }
 source_dir="$(cd "$(dirname "$0")/.." && pwd)"
 . "$source_dir/launch/prefix.sh"
 data="" out="$source_dir/tests/bench/results" work="$source_dir/build/gpu-check" steps="" batch=256
-train_limit=150 python=python3 rehearse=no prefix=""
+train_limit=150 python=python3 rehearse=no prefix="" patience=1
 while [ $# -gt 0 ]; do
   case "$1" in
     --help | -h) usage; exit 0 ;;
@@ -41,6 +42,7 @@ while [ $# -gt 0 ]; do
     --steps) steps=",$2," ;;
     --batch) batch="$2" ;;
     --train-limit) train_limit="$2" ;;
+    --patience) patience="$2" ;;
     --python) python="$2" ;;
     --prefix) prefix="$2" ;;
     --make-prefix) prefix_make "$2"; exit ;;
@@ -48,7 +50,7 @@ while [ $# -gt 0 ]; do
   esac
   shift 2
 done
-[[ "$batch$train_limit" =~ ^[0-9]+$ ]] || refuse "--batch and --train-limit are numbers"
+[[ "$batch$train_limit$patience" =~ ^[0-9]+$ ]] || refuse "--batch, --train-limit and --patience are numbers"
 if [ -n "$prefix" ]; then prefix_use "$prefix" || exit 2; fi
 
 device=cuda no_card=no
@@ -69,7 +71,7 @@ cd "$work" || exit 2
 # step NAME LIMIT FUNCTION: runs it in a shell of its own, at most LIMIT seconds; notes result and duration.
 # A function that returns 77 is skipped; the last line that it prints says why.
 step() {
-  local name="$1" limit="$2" log="$results/$1.log" began=$SECONDS code=0 result=passed
+  local name="$1" limit=$(($2 * patience)) log="$results/$1.log" began=$SECONDS code=0 result=passed
   [ -z "$steps" ] || [[ "$steps" == *",$name,"* ]] || return 0
   printf '[%4d s] %s\n' "$SECONDS" "$name"
   timeout --kill-after=10 "$limit" bash -c "$3" >"$log" 2>&1 || code=$?

@@ -1,3 +1,4 @@
+# shellcheck shell=bash
 # A folder of unpacked Debian packages, for machines where nothing can be installed; sourced, not run.
 # It holds libraries for x86-64 and glibc 2.36 or newer. Compiler and CMake are the machine's own.
 
