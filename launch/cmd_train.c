@@ -165,14 +165,15 @@ static cf_err check_device(const cf_config *c)
     return cf_backend_find(devices[c->run_device], &ops);
 }
 
-/* Beside a worker when there is one rank, or (auto) when the ranks are as many as the devices. */
-static bool coordinator_is_thread(const cf_job *job, const cf_config *c)
+/* Beside a worker where the configuration says so, where there is one worker, or (auto) where every
+ * worker of this host has a GPU: sites hand out one rank for each. n_workers: on this host. */
+static bool coordinator_is_thread(int n_workers, const cf_config *c)
 {
-    if (job->size == 1 || c->run_coordinator == CF_COORDINATOR_THREAD) return true;
-    if (c->run_coordinator == CF_COORDINATOR_RANK) return false;
     const cf_backend_ops *ops = NULL;
+    if (c->run_coordinator != CF_COORDINATOR_AUTO)
+        return c->run_coordinator == CF_COORDINATOR_THREAD;
     if (cf_backend_find(devices[c->run_device], &ops) != CF_OK || !ops->on_device) return false;
-    return job->local_size <= cf_backend_device_count(ops);
+    return n_workers <= cf_backend_device_count(ops);
 }
 
 static cf_err run_worker(const cf_job *job, bool thread, MPI_Comm workers)
@@ -266,8 +267,10 @@ static cf_err run_ranks(const train_options *o)
     if (cf_config_read(o->config_path, config) == CF_OK)
         for (size_t i = 0; i < o->sets.n; i++)
             if (cf_config_set(config, o->sets.items[i]) != CF_OK) break;
-    bool thread = coordinator_is_thread(&job, config);
+    int thread = job.size == 1 || coordinator_is_thread(job.local_size, config);
     free(config);
+    /* Hosts may have unlike numbers of GPUs: rank 0's view counts. */
+    CF_TRY(cf_mpi_check(MPI_Bcast(&thread, 1, MPI_INT, 0, job.data), "MPI_Bcast"));
     cf_log_setup(getenv("CYTOFOLD_VERBOSE") != NULL ? CF_LOG_VERBOSE : CF_LOG_NORMAL,
                  thread || job.rank > 0 ? job.rank : -1);
     bool worker = thread || job.rank > 0;
@@ -299,7 +302,7 @@ static cf_err train(int argc, char **argv)
         err = prepare(&o, job);
         if (err == CF_OK) err = check_device(&job->config);
         int workers = err == CF_OK ? default_workers(&o, &job->config) : 0;
-        bool thread = job->config.run_coordinator == CF_COORDINATOR_THREAD;
+        bool thread = coordinator_is_thread(workers, &job->config);
         free(job);
         if (err == CF_OK && thread && workers == 1)
             err = run_ranks(&o);

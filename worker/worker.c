@@ -241,6 +241,8 @@ static cf_err set_up(worker *w)
     w->reporter.leader = w->group->rank == 0;
     CF_TRY(set_up_folds(w, group));
     w->departure = cf_step_sums_departure(&w->engine, w->group, w->n_folds);
+    if (w->departure == CF_DEPART_AS_READY)
+        cf_log_debug("one fold: its sums travel range by range during the backward pass");
     return create_loaders(w);
 }
 
