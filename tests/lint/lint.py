@@ -64,7 +64,7 @@ def include_fault(path, target):
 def arrows(root):
     """Every #include against the arrows of the house and the vendor table."""
     faults = []
-    for path in all_files(root, r"\.(c|h|cu|cuh|def)$"):
+    for path in all_files(root, r"\.(c|h|cpp|cu|cuh|def)$"):
         for number, line in enumerate(read(root, path).splitlines(), 1):
             found = re.match(r'\s*#\s*include\s*[<"]([^>"]+)[>"]', line)
             fault = found and include_fault(path, found.group(1))
@@ -104,7 +104,7 @@ def conditionals(text):
 def sizes(root):
     """Lengths of functions and files, and #if per 1,000 lines of the product."""
     faults, ifs, lines = [], 0, 0
-    for path in all_files(root, r"\.(c|h|cu|cuh)$"):
+    for path in all_files(root, r"\.(c|h|cpp|cu|cuh)$"):
         text = read(root, path)
         n = text.count("\n")
         if n > rules.MAX_FILE_LINES:
@@ -131,7 +131,7 @@ def words(root):
         for number, line in enumerate(read(root, path).splitlines(), 1):
             if unfinished.search(line):
                 faults.append(f"{path}:{number}: unfinished work: {line.strip()[:80]}")
-    for path in all_files(root, r"\.(c|h|cu|cuh)$"):
+    for path in all_files(root, r"\.(c|h|cpp|cu|cuh)$"):
         if re.match(rules.ENDERS_ALLOWED, path):
             continue
         for number, line in enumerate(code_only(read(root, path)).splitlines(), 1):
@@ -147,7 +147,7 @@ def clang_format(root):
     if "version 14." not in version:
         print(f"clang-format 14 is not installed (found: {version.strip()})")
         sys.exit(SKIP)
-    files = all_files(root, r"\.(c|h|cu|cuh)$")
+    files = all_files(root, r"\.(c|h|cpp|cu|cuh)$")
     done = subprocess.run([tool, "--dry-run", *files], capture_output=True, text=True, cwd=root)
     first = {}
     for path, number in re.findall(r"^(\S+?):(\d+):\d+: warning: code should be", done.stderr, flags=re.M):

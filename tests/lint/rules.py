@@ -29,7 +29,7 @@ VENDOR = {
     r".*\.pb-c\.h|protobuf-c/.*": r"proto/",
     r"xxhash\.h": r"kernels/base/",
     r"cmocka\.h": r"tests/",
-    r"cud(a|nn).*\.h|nccl\.h": r"kernels/(cuda|comm)/",
+    r"cud(a|nn).*\.h|nccl\.h": r"kernels/(cuda|comm)/|tests/cuda/",
 }
 # Headers that give their includers a vendor header: allowed there, not elsewhere.
 CARRIERS = {
@@ -65,4 +65,4 @@ CUDA_OBJECTS = {
 }
 
 SKIPPED_FOLDERS = r"(^|/)(\.git|build|build-[^/]*|run[^/]*|__pycache__|node_modules)$"
-TEXT_FILES = r"\.(c|h|cu|cuh|def|proto|py|sh|cmake|txt|md|yaml|yml|json)$|^\.ci/run$"
+TEXT_FILES = r"\.(c|h|cpp|cu|cuh|def|proto|py|sh|cmake|txt|md|yaml|yml|json)$|^\.ci/run$"
