@@ -204,6 +204,7 @@ cf_err cf_cudnn_candidates(cf_cudnn *c, const cf_geometry *g, cf_conv_pass pass,
     search s = {g, pass, deterministic, false, workspace, most};
     *n = 0;
     cf_err err = find_plans(c, &s, plans, n);
+    /* No heuristic of cuDNN 9.19 names an engine that takes 16-bit inputs and gives fp32. */
     if (err == CF_OK && *n == 0 && pass == CF_CONV_WEIGHTS && g->dtype != CF_F32) {
         s.narrow = true;
         err = find_plans(c, &s, plans, n);
@@ -321,6 +322,16 @@ out:
     return err;
 }
 
+/* Only what the pass would look at. */
+static bool asks_to_fuse(const cf_conv_call *call)
+{
+    bool forward = call->pass == CF_CONV_FORWARD, data = call->pass == CF_CONV_DATA;
+    if (!data && call->x.scale) return true;
+    if (!forward && call->gy.a) return true;
+    if (data && call->input_view.x) return true;
+    return (forward || data) && call->partials;
+}
+
 cf_err cf_cudnn_run(cf_cudnn *c, const cf_cudnn_plan *p, const cf_conv_call *call)
 {
     const void *pointers[3] = {NULL};
@@ -329,9 +340,12 @@ cf_err cf_cudnn_run(cf_cudnn *c, const cf_cudnn_plan *p, const cf_conv_call *cal
     cf_cudnn_plan_text(p, text, sizeof text);
     if (!c->device.handle)
         return cf_fail(CF_E_DEVICE, "cuDNN %s is a plan for a device that is not here", text);
-    if (call->pass != p->pass || call->x.scale || call->gy.a || call->partials)
-        return cf_fail(CF_E_UNEXPECTED, "cuDNN %s cannot fuse, but is asked for pass %d with %s",
-                       text, (int)call->pass, "a view, a gradient through a norm or partials");
+    if (call->pass != p->pass || asks_to_fuse(call))
+        return cf_fail(CF_E_UNEXPECTED,
+                       "cuDNN %s is of pass %d and cannot fuse, but is called for "
+                       "pass %d%s",
+                       text, (int)p->pass, (int)call->pass,
+                       asks_to_fuse(call) ? " with views, norms or sums" : "");
     bind(p, call, pointers);
     CF_TRY(cf_where(execute(c, p, pointers, call->workspace), "%s", text));
     if (!p->narrow) return CF_OK;

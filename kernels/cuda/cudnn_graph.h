@@ -9,6 +9,8 @@
 
 #include "kernels/cuda/cudnn.h"
 
+_Static_assert(CUDNN_VERSION >= 90800, "plans for described devices need cuDNN 9.8");
+
 /* The device that plans are made for: a handle on one that is there, or the properties of one that
  * need not be (then nothing runs). One of the two is NULL. */
 typedef struct cf_cudnn_device {

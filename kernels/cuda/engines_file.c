@@ -135,7 +135,7 @@ static cf_err read_line(const char *path, int number, char *line, cf_engine_line
     char *fields[N_FIELDS];
     const char *wrong = split(line, fields);
     if (wrong) return cf_fail(CF_E_DATA, "%s:%d: %s", path, number, wrong);
-    for (int i = 1; i < N_FIELDS - 1; i++) fields[i][-1] = '\t'; /* the key is one string again */
+    for (int i = 1; i < N_FIELDS - 1; i++) *(fields[i] - 1) = '\t'; /* one key again */
     const cf_engine_line *other = cf_engine_lines_find(lines, line);
     if (other)
         return cf_fail(CF_E_DATA, "%s:%d: the same shape as in line %d", path, number,
