@@ -23,10 +23,42 @@ template <typename T, int V> __device__ static inline cf_pack<T, V> cf_pack_load
 {
     return *reinterpret_cast<const cf_pack<T, V> *>(from);
 }
+
+/* Elements as one word of 32 bits, the first lowest. */
+__device__ static inline uint32_t cf_word_of(const float *x)
+{
+    return cf_float_bits(*x);
+}
+__device__ static inline uint32_t cf_word_of(const cf_bf16 *x)
+{
+    return x[0].bits | (uint32_t)x[1].bits << 16;
+}
+__device__ static inline uint32_t cf_word_of(const cf_f16 *x)
+{
+    return x[0].bits | (uint32_t)x[1].bits << 16;
+}
+__device__ static inline uint32_t cf_word_of(const uint8_t *x)
+{
+    return x[0] | (uint32_t)x[1] << 8 | (uint32_t)x[2] << 16 | (uint32_t)x[3] << 24;
+}
+
+/* By words and with a store that names its width: the compiler splits a plain one where it loses
+ * sight of the alignment. To the second-level cache, where the next kernel finds it. */
 template <typename T, int V>
 __device__ static inline void cf_pack_store(T *to, const cf_pack<T, V> &pack)
 {
-    *reinterpret_cast<cf_pack<T, V> *>(to) = pack;
+    if constexpr (V == 1) {
+        *to = pack.x[0];
+    } else {
+        constexpr int EACH = 4 / (int)sizeof(T), WORDS = V / EACH;
+        uint32_t w[WORDS];
+        for (int i = 0; i < WORDS; i++) w[i] = cf_word_of(pack.x + i * EACH);
+        if constexpr (WORDS == 2) __stcg(reinterpret_cast<uint2 *>(to), make_uint2(w[0], w[1]));
+        if constexpr (WORDS >= 4)
+            for (int i = 0; i < WORDS; i += 4)
+                __stcg(reinterpret_cast<uint4 *>(to) + i / 4,
+                       make_uint4(w[i], w[i + 1], w[i + 2], w[i + 3]));
+    }
 }
 
 /* What a thread keeps of a [c] array: elements channel .. channel + V - 1, or `other` without one.
