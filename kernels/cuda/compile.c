@@ -59,9 +59,11 @@ static cf_err check_graph(const cf_backend *b, const cf_graph *g, const cf_memor
 static cf_err build(cf_program *p)
 {
     char device[256], library[64];
+    int runtime = 0;
     cf_cudnn_describe(library, sizeof library);
-    snprintf(device, sizeof device, "%s sm_%d %s", p->backend->name, p->backend->capability,
-             library);
+    CF_TRY(cf_cuda_check(cudaRuntimeGetVersion(&runtime), "cudaRuntimeGetVersion"));
+    snprintf(device, sizeof device, "%s sm_%d CUDA %d.%d %s", p->backend->name,
+             p->backend->capability, runtime / 1000, runtime % 1000 / 10, library);
     cf_engines_options options = {.path = p->options.engines,
                                   .device = device,
                                   .may_tune = p->options.may_tune,
