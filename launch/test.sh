@@ -40,10 +40,12 @@ stage() {
 }
 skip() { echo "skipped $1 $2" >>"$stages"; }
 
+targets=() # of build_preset; none: all
 build_preset() { # PRESET [CMAKE ARGUMENTS...]
   local preset="$1"
   shift
-  cmake --preset "$preset" -DCYTOFOLD_DATA="$images" "$@" && cmake --build "build/$preset" -j "$jobs"
+  cmake --preset "$preset" -DCYTOFOLD_DATA="$images" "$@" &&
+    cmake --build "build/$preset" -j "$jobs" ${targets[0]:+--target "${targets[@]}"}
 }
 
 # Into a folder of its own, then run from there, so that nothing is found in the source tree by chance.
@@ -55,11 +57,11 @@ check_install() {
     "$prefix/share/cytofold/configs/demo.yaml")
 }
 
-# Unit and operator tests with address, leak and undefined-behaviour checks.
+# Unit and operator tests, and kernels on the host shim, with address, leak and undefined-behaviour checks.
 check_asan() {
   build_preset asan || return 1
   ASAN_OPTIONS=detect_leaks=1:abort_on_error=1 UBSAN_OPTIONS=print_stacktrace=1 \
-    ctest --test-dir build/asan -R '^(unit|ops)/' -j "$jobs"
+    ctest --test-dir build/asan -R '^(unit|ops)/|^cuda/.*-forward$' -j "$jobs"
 }
 
 # The second oneDNN, as Python wheels; unpacked by Python's own zip reader.
@@ -72,6 +74,7 @@ fetch_onednn3() {
   python3 tests/unpack_wheels.py "$folder" "$folder"/*.whl
 }
 check_onednn3() {
+  local targets=(ops_nodes ops_sums ops_update ops_program)
   build_preset onednn3 && ctest --test-dir build/onednn3 -R '^ops/' -j "$jobs"
 }
 
@@ -96,7 +99,7 @@ check_cuda() {
   build/cuda/launch/cytofold inspect configs/demo.yaml || return 1
   rm -f build/cuda/results.xml
   # A failure is counted by its own name.
-  ctest --test-dir build/cuda -L '^(gpu|cuda)$' --output-junit results.xml --no-tests=error --timeout 600 ||
+  ctest --test-dir build/cuda -L '^(gpu|cuda)$' "${junit[@]}" --no-tests=error --timeout 600 ||
     [ -f build/cuda/results.xml ]
 }
 
@@ -104,8 +107,8 @@ stage "build: gcc" build_preset test || { echo "0 passed, 1 failed, 0 skipped"; 
 say "tests"
 rm -f build/test/results.xml
 results=(build/test/results.xml)
-ctest --test-dir build/test -j "$jobs" --output-junit results.xml --test-output-size-passed 16777216 \
-  --test-output-size-failed 16777216 --no-tests=error --timeout 600 "$@" | grep -vE '^ *(Start|Test project)'
+junit=(--output-junit results.xml --test-output-size-passed 16777216 --test-output-size-failed 16777216)
+ctest --test-dir build/test -j "$jobs" "${junit[@]}" --no-tests=error --timeout 600 "$@" | grep -vE '^ *(Start|Test project)'
 
 if [ $# -eq 0 ]; then
   stage "install: run from the prefix" check_install
