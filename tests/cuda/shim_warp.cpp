@@ -44,31 +44,43 @@ static double widen_f16(uint32_t bits)
     return (double)cf_f16_to_float((uint16_t)bits);
 }
 
-/* m16n8k16: gathers A [16][16] (rows by k) and B [16][8] (k by columns), adds A B to C. */
-template <double widen(uint32_t)> static void combine_product(void *const operands[32])
+typedef double row_of_8 __attribute__((vector_size(64)));
+
+/* m16n8k16 of all lanes: A [16][16] (rows by k), B [16][8] (k by columns), C [16][8]. */
+struct tiles {
+    double a[16][16];
+    row_of_8 b[16], c[16];
+};
+
+template <double widen(uint32_t)> static void gather(tiles &t, void *const operands[32])
 {
-    double a[16][16], b[16][8], c[16][8];
     for (int lane = 0; lane < 32; lane++) {
         const product *p = static_cast<product *>(operands[lane]);
-        int g = lane / 4, t = 2 * (lane % 4);
+        int g = lane / 4, pair = 2 * (lane % 4);
         for (int i = 0; i < 4; i++) {
-            double *at = &a[g + 8 * (i % 2)][t + 8 * (i / 2)];
+            double *at = &t.a[g + 8 * (i % 2)][pair + 8 * (i / 2)];
             at[0] = widen(p->a[i] & 0xFFFFu);
             at[1] = widen(p->a[i] >> 16);
-            c[g + 8 * (i / 2)][t + i % 2] = (double)p->c[i];
+            t.c[g + 8 * (i / 2)][pair + i % 2] = (double)p->c[i];
         }
         for (int i = 0; i < 2; i++) {
-            b[t + 8 * i][g] = widen(p->b[i] & 0xFFFFu);
-            b[t + 8 * i + 1][g] = widen(p->b[i] >> 16);
+            t.b[pair + 8 * i][g] = widen(p->b[i] & 0xFFFFu);
+            t.b[pair + 8 * i + 1][g] = widen(p->b[i] >> 16);
         }
     }
+}
+
+/* Adds A B to C. */
+template <double widen(uint32_t)> static void combine_product(void *const operands[32])
+{
+    tiles t;
+    gather<widen>(t, operands);
     for (int row = 0; row < 16; row++)
-        for (int k = 0; k < 16; k++)
-            for (int n = 0; n < 8; n++) c[row][n] += a[row][k] * b[k][n];
+        for (int k = 0; k < 16; k++) t.c[row] += t.a[row][k] * t.b[k];
     for (int lane = 0; lane < 32; lane++)
         for (int i = 0; i < 4; i++)
             static_cast<product *>(operands[lane])->c[i] =
-                (float)c[lane / 4 + 8 * (i / 2)][2 * (lane % 4) + i % 2];
+                (float)t.c[lane / 4 + 8 * (i / 2)][2 * (lane % 4) + i % 2];
 }
 
 void combine_product_bf16(void *const operands[32], uint32_t mask)

@@ -391,6 +391,9 @@ static void capture_refuses_what_the_device_refuses(void **state)
 static void writing_past_an_allocation_is_found(void **state)
 {
     (void)state;
+#ifdef __SANITIZE_ADDRESS__
+    skip(); /* the sanitizer finds it first, and ends the process */
+#endif
     float *p = device(63 * sizeof *p);
     GOOD(cudaMemset(p, 0, 63 * sizeof *p));
     shim_scale(NULL, p, 64, 2.0f);

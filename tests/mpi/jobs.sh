@@ -1,7 +1,8 @@
 #!/bin/bash
 # Whole jobs on phantom cells (synthetic): the one law, resuming, and refusals. One case a call:
 #   jobs.sh PROGRAM CASE
-# Each case compares bytes. Needs mpirun. CYTOFOLD_TEST_DEVICE=cuda: on that device.
+# Each case compares bytes. Needs mpirun. CYTOFOLD_TEST_DEVICE=cuda: on that device. Where an epoch takes
+# long: CYTOFOLD_TEST_EPOCHS, of each training (4), and CYTOFOLD_TEST_LONG, of those that are killed (40).
 set -euo pipefail
 export LC_ALL=C OMPI_ALLOW_RUN_AS_ROOT=1 OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1
 program="$1" name="$2"
@@ -11,7 +12,7 @@ trap 'rm -rf "$work"' EXIT
 cd "$work"
 
 device=(--set "run.device=${CYTOFOLD_TEST_DEVICE:-cpu}")
-cells=(--set data.cells=cells.cells "${device[@]}")
+cells=(--set data.cells=cells.cells --set "train.epochs=${CYTOFOLD_TEST_EPOCHS:-4}" "${device[@]}")
 
 fail() { echo "FAILED: $*" >&2; exit 1; }
 say() { echo "-- $*"; }
@@ -58,7 +59,7 @@ wait_for_checkpoint() {
 }
 
 # Long enough that ranks notice a lost launcher before they are through.
-long=(--set train.epochs=40)
+long=(--set "train.epochs=${CYTOFOLD_TEST_LONG:-40}")
 
 # kill_once RUN WHO: starts a job, kills a worker or the launcher after its first checkpoint.
 kill_once() {
