@@ -11,7 +11,7 @@ typedef enum cf_tuning_turn { CF_TUNING_FIRST, CF_TUNING_FOLLOW } cf_tuning_turn
 
 /* Local: compiles this worker's programs. FIRST may time candidates; a run without the file starts
  * with a copy of run.engine_cache where that is there, and where it is not, FIRST makes it from the
- * run's. On the CPU there is nothing to choose, and no file. */
+ * run's (a failure there is a warning). On the CPU there is nothing to choose, and no file. */
 CF_CHECKED cf_err cf_tuning_compile(cf_engine *e, const char *run_dir, cf_tuning_turn turn);
 
 #endif
