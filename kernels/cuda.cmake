@@ -156,8 +156,14 @@ if(CCACHE AND NOT CMAKE_CUDA_COMPILER_LAUNCHER)
 endif()
 enable_language(CUDA)
 find_package(CUDAToolkit REQUIRED)
-# The libraries may stand in places that the loader does not know.
+# The libraries may stand in places that the loader does not know. CMake would leave out those that it takes
+# for the compiler's own.
 set(CMAKE_INSTALL_RPATH_USE_LINK_PATH TRUE)
+foreach(library ${CYTOFOLD_CUDNN_LIBRARY} ${CYTOFOLD_NCCL_LIBRARY})
+  get_filename_component(folder ${library} DIRECTORY)
+  list(APPEND CMAKE_BUILD_RPATH ${folder})
+  list(APPEND CMAKE_INSTALL_RPATH ${folder})
+endforeach()
 message(STATUS "CUDA: building for the CPU and for GPUs ${CYTOFOLD_CUDA_ARCHITECTURES}")
 
 foreach(name cudnn nccl)
