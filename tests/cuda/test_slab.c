@@ -123,26 +123,22 @@ static void every_padding_agrees(void **state)
 }
 
 /* More tiles than parts, and not a multiple: a block walks over several tiles, the next one under
- * way meanwhile. */
+ * way meanwhile. Images are of one tile, so that many channels leave few parts for many images. */
 static void a_part_of_several_tiles_agrees(void **state)
 {
     (void)state;
-    static const int shapes[][3] = {
-        /* width, group, stride */
-        {18, 8, 1},
-        {14, 32, 1},
-        {21, 8, 2},
-        {22, 16, 2},
+    static const int shapes[][4] = {
+        /* height, width, group, stride */
+        {5, 9, 8, 1},
+        {7, 13, 16, 2},
     };
     for (size_t i = 0; i < sizeof shapes / sizeof *shapes; i++) {
         const int *s = shapes[i];
         cf_geometry g =
-            conv_geometry(5, 9 * s[2], s[0], 1024, 1024, 3, s[2], 1, 1024 / s[1], dtypes[i % 2]);
-        int64_t tiles = (int64_t)g.n * 2 * (s[2] == 1 ? (g.q + 15) / 16 : (g.q + 7) / 8);
+            conv_geometry(9, s[0], s[1], 2048, 2048, 3, s[3], 1, 2048 / s[2], dtypes[i % 2]);
         for (int pass = 0; pass < 3; pass++) {
-            if (cf_conv_slab.parts(&g, (cf_conv_pass)pass) >= tiles)
-                fail_msg("width %d, pass %d: %d parts are one for each tile", s[0], pass,
-                         (int)cf_conv_slab.parts(&g, (cf_conv_pass)pass));
+            int64_t parts = cf_conv_slab.parts(&g, (cf_conv_pass)pass);
+            if (parts >= g.n) fail_msg("height %d pass %d: %d parts", s[0], pass, (int)parts);
             check_one(&g, (cf_conv_pass)pass, true, CF_ACT_RELU);
         }
     }
