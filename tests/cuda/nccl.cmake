@@ -19,3 +19,8 @@ endforeach()
 # The registry's twin for comms, in the programs on the shim.
 target_sources(cf_backends_host PRIVATE ${PROJECT_SOURCE_DIR}/kernels/nccl.c)
 target_link_libraries(cf_backends_host PUBLIC cf_nccl_host)
+
+if(NOT CYTOFOLD_SANITIZE)
+  add_test(NAME cuda/jobs-nccl COMMAND ${CMAKE_CURRENT_LIST_DIR}/jobs_nccl.sh $<TARGET_FILE:cytofold_host>)
+  set_tests_properties(cuda/jobs-nccl PROPERTIES TIMEOUT 600 PROCESSORS 2 ENVIRONMENT "CF_SHIM_MEMORY=8192")
+endif()
