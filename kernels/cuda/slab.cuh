@@ -118,8 +118,7 @@ __device__ static inline void cf_slab_words(uint32_t word[4], const uint4 &v)
     word[3] = v.w;
 }
 
-/* A slab's coefficients into shared memory, [4][32]: scale, other, shift, and `mean` where given.
- */
+/* A slab's coefficients into shared memory, [4][32]: scale, other, shift, mean; zeros for NULL. */
 __device__ static inline void cf_slab_coefficients(float *to, const float *scale,
                                                    const float *other, const float *shift,
                                                    const float *mean, int channel)
