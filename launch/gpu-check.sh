@@ -98,7 +98,7 @@ build_all() {
 
 run_tests() {
   rm -f "$build/results.xml"
-  ctest --test-dir "$build" -L '^gpu$' --output-junit results.xml --no-tests=error --timeout 120 \
+  ctest --test-dir "$build" -L '^(gpu|cuda)$' --output-junit results.xml --no-tests=error --timeout 120 \
     --test-output-size-passed 1048576 --test-output-size-failed 1048576
   : >stages
   "$python" "$source_dir/tests/count.py" "$build/results.xml" stages | tee "$results/tests.txt"
@@ -114,7 +114,7 @@ sanitize() {
   export CYTOFOLD_TEST_DEVICE=cuda
   for tool in memcheck racecheck; do
     for program in "$build"/tests/gpu/gpu_* "$build/tests/ops/ops_nodes" "$build/tests/ops/ops_sums"; do
-      case "$program" in *gpu_probe | *.*) continue ;; esac
+      case "$program" in *gpu_probe | *.* | *gpu_check) continue ;; esac
       echo "-- $tool ${program##*/}"
       timeout 60 "$sanitizer" --tool "$tool" --error-exitcode 99 "$program" >sanitizer.log 2>&1
       case "$?" in
