@@ -223,7 +223,11 @@ static cf_err print_text(const plan_options *o, const job_plan *p, cf_buf *out)
                       "fold; a larger "
                       "train.batch or a smaller train.micro_batch lets more\n",
                       p->cost.micro_per_step, p->cost.micro_per_step);
-    return p->has_card ? cf_card_table_write(&p->card, config, out) : CF_OK;
+    if (!p->has_card) return CF_OK;
+    if (o->micro_seconds == 0)
+        cf_buf_printf(out, "note         times are estimated for CPU cores; for GPUs give "
+                           "--micro-seconds as `cytofold bench` measures it\n");
+    return cf_card_table_write(&p->card, config, out);
 }
 
 static void put_groups(const cf_grid *grid, cf_json *j)
