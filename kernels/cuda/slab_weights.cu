@@ -16,7 +16,7 @@ template <class TILE, int SPAN> struct cf_slab_unit {
     static constexpr int GRADIENT = CF_SLAB_ROWS * TILE::WIDTH * CF_SLAB_PITCH;
     static constexpr int TILES = (IN + GRADIENT) * 2;
     /* Groups of warps are joined where the tiles were. */
-    static constexpr int JOINED = UNITS * SUMS * 32 * 4;
+    static constexpr int JOINED = GROUPS == 1 ? 0 : UNITS * SUMS * 32 * 4;
     static constexpr int COEFFICIENTS = TILES > JOINED ? TILES : JOINED;
     static constexpr int BYTES = COEFFICIENTS + 8 * 32 * 4;
 
