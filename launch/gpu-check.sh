@@ -11,7 +11,8 @@ usage: launch/gpu-check.sh [OPTIONS]
   --data PATH        real cells: a cells file, or one folder a class; trains configs/bm7-gpu.yaml on them
   --out DIR          where the JSON and Markdown files go (default tests/bench/results)
   --work DIR         build and runs (default build/gpu-check); a second call there goes on with the training
-  --steps A,B        only these: build,tests,sanitizer,bits,demo,bench,phases,matek,train
+  --steps A,B        only these: build,tests,sanitizer,parity,bits,demo,bench,phases,
+                     matek,train
   --batch N          batch of the comparison with PyTorch (default 256)
   --train-limit S    seconds for the training on real cells (default 150)
   --python PROGRAM   Python with torch and torchvision (default python3)
@@ -128,6 +129,14 @@ sanitize() {
   return "$failed"
 }
 
+# Logits, loss, every gradient, an update: one step in fp32 beside PyTorch in double precision.
+check_parity() {
+  local size=250
+  [ "$device" = cuda ] || size=64
+  "$python" "$source_dir/tests/parity/torch_resnext.py" "$build/tests/parity/dump_step" --device "$device" \
+    --size "$size"
+}
+
 demo_cells() {
   [ -f demo.cells ] && return 0
   rm -rf demo.images
@@ -206,12 +215,13 @@ train_real() {
 }
 
 for name in source_dir work build cytofold results device python batch data; do export "${name?}"; done
-export -f build_all run_tests sanitize demo_cells train_demo check_bits check_demo compare_step bench_json \
+export -f build_all run_tests sanitize check_parity demo_cells train_demo check_bits check_demo compare_step bench_json \
   time_phases time_matek train_real
 step build 240 build_all
 [ -x "$cytofold" ] || { echo "gpu-check: there is no program to go on with" >&2; exit 1; }
 step tests 150 run_tests
 step sanitizer 120 sanitize
+step parity 90 check_parity
 step bits 90 check_bits
 step demo 60 check_demo
 step bench 240 compare_step

@@ -2,7 +2,9 @@
 """The standard ResNeXt-50 32x4d beside torchvision's: same weights, same batch, fp32. Compares logits, loss, every
 gradient, one SGD step and the running moments of batch norm.
 
-usage: torch_resnext.py PATH/TO/dump_step [--size PX]... [--batch N] [--seed N]
+usage: torch_resnext.py PATH/TO/dump_step [--size PX]... [--batch N] [--seed N] [--device cpu|cuda]
+
+--device is cytofold's; PyTorch computes on the CPU.
 
 Both programs compute in fp32 and differ in the order of sums, so neither is the truth: PyTorch in double precision
 is. An error is |x - truth| / |truth| in the L2 norm of a tensor, |truth| at least FLOOR times the kind's mean norm. It
@@ -123,10 +125,10 @@ def torch_step(model, images, labels):
             "moments": {n: v for n, v in state.items() if "running" in n}}
 
 
-def cytofold_step(program, folder, size, model, images, labels):
-    """The same by cytofold."""
+def cytofold_step(program, folder, size, device, model, images, labels):
+    """The same by cytofold; without logits where the backend has not kept them."""
     keys = [f"model.image_size={size}", f"model.outputs={OUTPUTS}", f"train.micro_batch={len(labels)}",
-            f"train.label_smoothing={SMOOTHING}", "train.precision=fp32"]
+            f"train.label_smoothing={SMOOTHING}", "train.precision=fp32", f"run.device={device}"]
     subprocess.run([program, folder, "params", *keys], check=True)
     flat = Flat((folder / "params.txt").read_text())
     state = model.state_dict()
@@ -141,8 +143,9 @@ def cytofold_step(program, folder, size, model, images, labels):
 
     def load(name):
         return numpy.fromfile(folder / name, numpy.float32)
+    kept = (folder / "logits.f32").exists()
     return {"inferred": {"inferred": load("inferred.f32").reshape(-1, OUTPUTS)},
-            "logits": {"logits": load("logits.f32").reshape(-1, OUTPUTS)},
+            "logits": {"logits": load("logits.f32").reshape(-1, OUTPUTS)} if kept else {},
             "loss": {"loss": load("loss.f32")[:1]}, "gradient": flat.unpack(load("gradients.f32"), WEIGHTS),
             "weights": flat.unpack(load("new_weights.f32"), WEIGHTS),
             "moments": flat.unpack(load("new_state.f32"), STATE)}
@@ -156,6 +159,9 @@ def compare(ours, peer, truth):
     """Prints the worst tensor of each kind; returns the number of tensors outside the tolerance."""
     faults = 0
     for kind, tensors in truth.items():
+        if not ours[kind]:
+            print(f"  {kind:9s} not kept by the backend")
+            continue
         floor = FLOOR * numpy.mean([numpy.linalg.norm(t.ravel()) for t in tensors.values()])
         rows = [(distance(ours[kind][name], value, floor), distance(peer[kind][name], value, floor), name)
                 for name, value in tensors.items()]
@@ -180,6 +186,7 @@ def main():
     parser.add_argument("--size", type=int, action="append")
     parser.add_argument("--batch", type=int, default=4)
     parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--device", choices=["cpu", "cuda"], default="cpu")
     options = parser.parse_args()
     faults = 0
     for size in options.size or [64, 250]:
@@ -189,7 +196,7 @@ def main():
         model, images, labels = make_problem(size, batch, options.seed)
         start = {n: v.clone() for n, v in model.state_dict().items()}
         with tempfile.TemporaryDirectory() as folder:
-            ours = cytofold_step(options.program, Path(folder), size, model, images, labels)
+            ours = cytofold_step(options.program, Path(folder), size, options.device, model, images, labels)
         peer = torch_step(model, images, labels)
         model.load_state_dict(start)
         truth = torch_step(model.double(), images.double(), labels)
