@@ -105,6 +105,10 @@ static inline void cf_copy_async_8(void *to, const void *from, bool valid)
     uint2 zero = {0, 0};
     *static_cast<uint2 *>(to) = valid ? *static_cast<const uint2 *>(from) : zero;
 }
+static inline void cf_prefetch(const void *from)
+{
+    (void)*static_cast<const volatile unsigned char *>(from); /* must be readable */
+}
 template <typename T> static inline uint32_t cf_two(float low, float high)
 {
     T a, b;
@@ -120,6 +124,11 @@ __device__ static inline void cf_copy_async_8(void *to, const void *from, bool v
     int bytes = valid ? 8 : 0;
     asm volatile("cp.async.ca.shared.global [%0], [%1], 8, %2;\n" ::"r"(at), "l"(from), "r"(bytes)
                  : "memory");
+}
+/* 32 bytes into the second-level cache; `from` must be readable. */
+__device__ static inline void cf_prefetch(const void *from)
+{
+    asm volatile("prefetch.global.L2 [%0];\n" ::"l"(from));
 }
 /* Two rounded values, the first in the lower half. */
 template <typename T> __device__ static inline uint32_t cf_two(float low, float high);
@@ -216,16 +225,18 @@ template <typename S> __device__ static inline int cf_warp_column()
 }
 
 /* acc += A B over the tiles' whole depth, this warp's part. acc[i][j]: fragment of rows 16 i and
- * columns 8 j. */
-template <typename T, typename S, bool A_DOWN, bool B_DOWN>
+ * columns 8 j. PART: only over the first `depth` elements, the others being zeros. */
+template <typename T, typename S, bool A_DOWN, bool B_DOWN, bool PART = false>
 __device__ static inline void cf_tile_product(const unsigned char *a, const unsigned char *b,
-                                              float acc[S::fragments][4][4])
+                                              float acc[S::fragments][4][4],
+                                              int depth = CF_GEMM_DEPTH)
 {
     constexpr int width_a = (A_DOWN ? (int)S::rows : (int)CF_GEMM_DEPTH) / CF_CHUNK;
     constexpr int width_b = (B_DOWN ? (int)S::columns : (int)CF_GEMM_DEPTH) / CF_CHUNK;
     int row = cf_warp_row<S>(), column = cf_warp_column<S>();
 #pragma unroll
     for (int step = 0; step < CF_GEMM_DEPTH / 16; step++) {
+        if (PART && step * 16 >= depth) break;
         uint32_t fa[S::fragments][4], fb[2][4];
 #pragma unroll
         for (int j = 0; j < 2; j++) cf_load_b<width_b, B_DOWN>(fb[j], b, column + 16 * j, step);

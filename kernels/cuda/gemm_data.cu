@@ -98,6 +98,29 @@ __device__ static inline void copy_weights(const data_args &a, int step, int fir
     }
 }
 
+/* The pixel of gin that row m of the result is; with `cells` the first of its cell. */
+__device__ static inline int data_target(const data_args &a, int m)
+{
+    if (!a.cells) return m;
+    const cf_gemm_shape &s = a.shape;
+    int line = cf_divide(m, s.by_q), q = m - line * s.q;
+    int n = cf_divide(line, s.by_p), p = line - n * s.p;
+    return (n * s.h + p * s.stride) * s.w + q * s.stride;
+}
+
+/* What the end of a tile will read, into the cache while the tile is computed. */
+template <typename T, typename S>
+__device__ static inline void prefetch_input(const data_args &a, int tile, int first_column)
+{
+    constexpr int each = 16, across = S::columns / each; /* 16 elements are 32 bytes */
+    for (int i = (int)threadIdx.x; i < S::rows * across; i += S::threads) {
+        int m = tile * S::rows + i / across, c = first_column + i % across * each;
+        if (m < a.shape.rows && c < a.shape.c)
+            cf_prefetch(static_cast<const T *>(a.input) + (int64_t)data_target(a, m) * a.shape.c +
+                        c);
+    }
+}
+
 template <typename T, typename S, cf_gather G>
 __device__ static inline void copy_ahead(const data_args &a, data_ahead<S> &ahead, int last,
                                          int first_column, unsigned char *shared)
@@ -105,6 +128,8 @@ __device__ static inline void copy_ahead(const data_args &a, data_ahead<S> &ahea
     uint32_t valid = 0;
     if (ahead.tile < last) {
         unsigned char *to = shared + ahead.stage * a.stage_bytes;
+        if (ahead.step == 0 && a.input != nullptr)
+            prefetch_input<T, S>(a, ahead.tile, first_column);
         valid = copy_gradient<T, S, G>(a, ahead, to);
         copy_weights<T, S, G>(a, ahead.step, first_column,
                               to + a.stage_bytes - S::columns * CF_GEMM_DEPTH * 2);
@@ -153,16 +178,6 @@ __device__ static inline void mask_and_sum(const data_args &a, data_end &end,
     }
 #pragma unroll
     for (int e = 0; e < 8; e++) end.first[e] += g[e];
-}
-
-/* The pixel of gin that row m of the result is; with `cells` the first of its cell. */
-__device__ static inline int data_target(const data_args &a, int m)
-{
-    if (!a.cells) return m;
-    const cf_gemm_shape &s = a.shape;
-    int line = cf_divide(m, s.by_q), q = m - line * s.q;
-    int n = cf_divide(line, s.by_p), p = line - n * s.p;
-    return (n * s.h + p * s.stride) * s.w + q * s.stride;
 }
 
 /* Zeros where no tap reached. */

@@ -160,7 +160,8 @@ __global__ void __launch_bounds__(S::threads, S::resident) forward_kernel(forwar
             /* Now the step is there for all, and the stage of the one before is free. */
             __syncthreads();
             copy_ahead<T, S, G>(a, ahead, last, first_column, shared);
-            cf_tile_product<T, S, false, false>(x, x + S::rows * CF_GEMM_DEPTH * 2, acc);
+            cf_tile_product<T, S, false, false, G == CF_GATHER_IMAGE>(
+                x, x + S::rows * CF_GEMM_DEPTH * 2, acc, a.shape.length - step * CF_GEMM_DEPTH);
             if (++stage == a.stages) stage = 0;
         }
         end_tile<T, S>(a, tile, first_column, acc, sums);

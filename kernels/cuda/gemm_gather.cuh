@@ -113,6 +113,10 @@ __device__ static inline void cf_write_half(unsigned char *to, const float from[
 template <int WIDTH, int STEP> struct cf_own_chunks {
     unsigned char *tile;
     int row, column;
+    /* The half that comes first: neighbours take different ones, so that sixteen lanes use all
+     * banks of shared memory. Wider tiles are the weight gradient's, which has no register left for
+     * it. */
+    __device__ int first_half() const { return WIDTH == 8 ? row & 1 : 0; }
     __device__ unsigned char *half(int i, int half) const
     {
         return tile + cf_chunk_at<WIDTH>(row + i * STEP, column) + 8 * half;
@@ -128,7 +132,8 @@ __device__ static inline void cf_view_chunks(const cf_own_chunks<WIDTH, STEP> &o
 {
     if (valid == 0) return;
 #pragma unroll
-    for (int half = 0; half < 2; half++) {
+    for (int turn = 0; turn < 2; turn++) {
+        int half = turn ^ own.first_half();
         int channel = t.channel + (G == CF_GATHER_IMAGE ? 0 : 4 * half);
         int bit = G == CF_GATHER_IMAGE ? half : 0;
         float factor[4], offset[4], x[4];
@@ -157,7 +162,8 @@ __device__ static inline void cf_gradient_chunks(const cf_own_chunks<WIDTH, STEP
 {
     if (valid == 0) return;
 #pragma unroll
-    for (int half = 0; half < 2; half++) {
+    for (int turn = 0; turn < 2; turn++) {
+        int half = turn ^ own.first_half();
         float a[4], b[4], d[4], g[4], y[4];
         cf_read_four(gradient.a + channel + 4 * half, a);
         cf_read_four(gradient.b + channel + 4 * half, b);
