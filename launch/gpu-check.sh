@@ -117,10 +117,10 @@ sanitize() {
     for program in "$build"/tests/gpu/gpu_* "$build/tests/ops/ops_nodes" "$build/tests/ops/ops_sums"; do
       case "$program" in *gpu_probe | *.* | *gpu_check) continue ;; esac
       echo "-- $tool ${program##*/}"
-      timeout 60 "$sanitizer" --tool "$tool" --error-exitcode 99 "$program" >sanitizer.log 2>&1
+      timeout 25 "$sanitizer" --tool "$tool" --error-exitcode 99 "$program" >sanitizer.log 2>&1
       case "$?" in
         0) echo "clean" ;;
-        124) echo "not through after 60 s: no finding until then" ;;
+        124) echo "not through after 25 s: no finding until then" ;;
         *) tail -n 20 sanitizer.log; failed=1 ;;
       esac
     done
@@ -147,7 +147,7 @@ train_demo() { # RUN WORKERS [OPTIONS...]
   shift 2
   rm -rf "$run"
   "$cytofold" train "$source_dir/configs/demo.yaml" --run "$run" --workers "$workers" --set run.device="$device" \
-    --set data.cells="$work/demo.cells" "$@" || return 1
+    --set run.engine_cache="$work/engines-demo.txt" --set data.cells="$work/demo.cells" "$@" || return 1
   (cd "$run" && sha256sum fold-*/predictions.csv fold-*/metrics.json metrics.json table.csv &&
     for fold in fold-*; do sha256sum "$(ls "$fold"/checkpoint-*.ckpt | sort -V | tail -n 1)"; done) >"$run.sums"
 }
@@ -220,7 +220,7 @@ export -f build_all run_tests sanitize check_parity demo_cells train_demo check_
 step build 240 build_all
 [ -x "$cytofold" ] || { echo "gpu-check: there is no program to go on with" >&2; exit 1; }
 step tests 150 run_tests
-step sanitizer 120 sanitize
+step sanitizer 80 sanitize
 step parity 90 check_parity
 step bits 90 check_bits
 step demo 60 check_demo
@@ -231,5 +231,6 @@ step train "$train_limit" train_real
 
 "$python" "$source_dir/tests/bench/gpu_report.py" --results "$results" --build "$build" --out "$out" \
   --device "$([ "$device" = cuda ] && echo cuda || echo none)" || exit 1
+printf '[%4d s] done\n' "$SECONDS"
 ! grep -q $'\tfailed\t' "$results/steps.tsv" || exit 1
 [ "$no_card" = no ] || exit 77

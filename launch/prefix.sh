@@ -21,7 +21,7 @@ prefix_make() {
 
 # prefix_unpack DIR: packages into DIR/root, about 70 MiB.
 prefix_unpack() {
-  local folder="$1/root.part" package
+  local folder="$1/root.part" package link library
   rm -rf "$folder" && mkdir -p "$folder" || return 1
   for package in "$1"/packages/*.deb; do
     if command -v dpkg >/dev/null; then
@@ -31,6 +31,14 @@ prefix_unpack() {
     fi
   done
   find "$folder" -name '*.a' -delete
+  # Links that count on an installation in /.
+  find "$folder" -type l -lname '/*' | while read -r link; do ln -sfr "$folder$(readlink "$link")" "$link"; done
+  # What the machine has itself may be newer, and other programs use it.
+  for library in libgomp.so.1 libudev.so.1 libz.so.1 libnuma.so.1 libOpenCL.so.1; do
+    if "$(command -v ldconfig || echo /sbin/ldconfig)" -p | grep -qF "$library "; then
+      find "$folder" -name "$library" -delete
+    fi
+  done
   # Names that an installation would have made.
   ln -sf opal_wrapper "$folder/usr/bin/mpicc"
   ln -sf orterun "$folder/usr/bin/mpirun"
@@ -47,8 +55,7 @@ prefix_use() {
   libraries="$folder/usr/lib/x86_64-linux-gnu"
   [ -e "$libraries/libmpi.so.40" ] || { echo "$1: no libmpi.so.40 in it; see --make-prefix" >&2; return 1; }
   export PATH="$folder/usr/bin:$PATH"
-  # Behind what the machine has: only what is missing is taken from here.
-  export LD_LIBRARY_PATH="${LD_LIBRARY_PATH:+$LD_LIBRARY_PATH:}$libraries"
+  export LD_LIBRARY_PATH="${LD_LIBRARY_PATH:+$LD_LIBRARY_PATH:}$libraries:$folder/lib/x86_64-linux-gnu"
   export LIBRARY_PATH="${LIBRARY_PATH:+$LIBRARY_PATH:}$libraries"
   export CMAKE_PREFIX_PATH="$folder/usr${CMAKE_PREFIX_PATH:+:$CMAKE_PREFIX_PATH}"
   export PKG_CONFIG_PATH="$libraries/pkgconfig:$folder/usr/share/pkgconfig" PKG_CONFIG_SYSROOT_DIR="$folder"
