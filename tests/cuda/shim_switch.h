@@ -111,9 +111,19 @@ static inline void leave(context &back)
     jump(nowhere, back);
 }
 
+/* A stack that somebody has used, to its end or not, is used again from its start. */
+static inline void forget(char *bottom)
+{
+    (void)bottom;
+#ifdef CF_SHIM_ASAN
+    __asan_unpoison_memory_region(bottom, STACK_BYTES);
+#endif
+}
+
 /* Makes `c` start `entry` on a stack of STACK_BYTES. */
 static inline void prepare(context &c, char *bottom, void (*entry)())
 {
+    forget(bottom);
     c.bottom = bottom;
     c.size = STACK_BYTES;
     c.record = nullptr;
@@ -130,15 +140,6 @@ static inline void prepare(context &c, char *bottom, void (*entry)())
     c.machine.uc_stack.ss_size = STACK_BYTES;
     c.machine.uc_link = nullptr;
     makecontext(&c.machine, entry, 0);
-#endif
-}
-
-/* A stack that was left in the middle is used again from its start. */
-static inline void forget(char *bottom)
-{
-    (void)bottom;
-#ifdef CF_SHIM_ASAN
-    __asan_unpoison_memory_region(bottom, STACK_BYTES);
 #endif
 }
 
