@@ -169,7 +169,8 @@ out:
 const cf_verb cf_verb_pack = {
     "pack", "put image files into one cells file", "SRC... --scheme S -o X.cells [options]",
     "SRC holds a folder per class, named by the class's code, its name or an alias of the scheme;\n"
-    "below it images may lie at any depth. PNG and JPEG are read, whatever the file is called:\n"
+    "below it images may lie at any depth. JPEG, PNG and TIFF are read, whatever the file is "
+    "called:\n"
     "alpha is dropped, 16 bits are cut to 8, grey, palette and CMYK become RGB, the EXIF\n"
     "orientation is applied. Without --size all images must have one size.\n"
     "Images that cannot be read are named and stop the packing; --skip-damaged leaves them out.",

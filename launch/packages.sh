@@ -2,7 +2,8 @@
 # it must work in a container that has nothing else.
 
 packages_build="gcc libc6-dev ninja-build cmake pkgconf libopenmpi-dev openmpi-bin libdnnl-dev
-  libprotobuf-c-dev protobuf-c-compiler libyaml-dev libpng-dev libjpeg-dev libxxhash-dev"
+  libprotobuf-c-dev protobuf-c-compiler libyaml-dev libpng-dev libjpeg-dev libtiff-dev
+  libxxhash-dev"
 packages_test="libcmocka-dev g++ python3 procps"
 
 # packages_missing NAME...: prints those that are not installed.

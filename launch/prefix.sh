@@ -8,10 +8,11 @@ prefix_list="libopenmpi-dev libopenmpi3 openmpi-bin openmpi-common libhwloc15 li
   libevent-core-2.1-7 libevent-pthreads-2.1-7 libdnnl-dev libdnnl2 ocl-icd-libopencl1 libgomp1
   libprotobuf-c-dev libprotobuf-c1
   protobuf-c-compiler libprotobuf32 libprotoc32 libyaml-dev libyaml-0-2 libpng-dev libpng16-16 zlib1g-dev zlib1g
-  libjpeg-dev libjpeg62-turbo-dev libjpeg62-turbo libxxhash-dev libxxhash0 libcmocka-dev libcmocka0 pkgconf
+  libjpeg-dev libjpeg62-turbo-dev libjpeg62-turbo libtiff-dev libtiff6 libdeflate0 libjbig0 liblerc4 libwebp7
+  libzstd1 liblzma5 libxxhash-dev libxxhash0 libcmocka-dev libcmocka0 pkgconf
   pkgconf-bin libpkgconf3 ninja-build"
 
-# prefix_make DIR: downloads them, about 17 MiB; nothing is installed.
+# prefix_make DIR: downloads them, about 19 MiB; nothing is installed.
 prefix_make() {
   mkdir -p "$1/packages" || return 1
   # shellcheck disable=SC2086
@@ -34,7 +35,8 @@ prefix_unpack() {
   # Links that count on an installation in /.
   find "$folder" -type l -lname '/*' | while read -r link; do ln -sfr "$folder$(readlink "$link")" "$link"; done
   # What the machine has itself may be newer, and other programs use it.
-  for library in libgomp.so.1 libudev.so.1 libz.so.1 libnuma.so.1 libOpenCL.so.1; do
+  for library in libgomp.so.1 libudev.so.1 libz.so.1 libnuma.so.1 libOpenCL.so.1 \
+    libzstd.so.1 liblzma.so.5; do
     if "$(command -v ldconfig || echo /sbin/ldconfig)" -p | grep -qF "$library "; then
       find "$folder" -name "$library" -delete
     fi

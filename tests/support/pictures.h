@@ -69,6 +69,7 @@ static inline picture picture_png(const png_form *f, uint8_t **rows)
 typedef struct jpeg_form {
     int width, height, channels; /* 1, 3 or 4 */
     J_COLOR_SPACE space;
+    J_COLOR_SPACE stored; /* in the file; 0: the library's choice */
     int progressive;
     int n_scans; /* 0: the library's choice; else progressive scans of one coefficient each */
     const uint8_t *app1;
@@ -90,6 +91,7 @@ static inline picture picture_jpeg(const jpeg_form *f, const uint8_t *pixels)
     c.input_components = f->channels;
     c.in_color_space = f->space;
     jpeg_set_defaults(&c);
+    if (f->stored != JCS_UNKNOWN) jpeg_set_colorspace(&c, f->stored);
     jpeg_set_quality(&c, 95, TRUE);
     if (f->progressive) jpeg_simple_progression(&c);
     jpeg_scan_info scans[200] = {{.comps_in_scan = 3, .component_index = {0, 1, 2}}};

@@ -197,6 +197,18 @@ static void jpeg_cmyk_is_converted(void **state)
     cf_image_fini(&image);
 }
 
+static void jpeg_ycck_is_converted(void **state)
+{
+    (void)state;
+    jpeg_form f = {.width = W, .height = H, .channels = 4, .space = JCS_CMYK, .stored = JCS_YCCK};
+    uint8_t pixels[W * H * 4];
+    static const uint8_t inks[4] = {200, 100, 50, 204};
+    for (size_t i = 0; i < sizeof pixels; i++) pixels[i] = inks[i % 4];
+    cf_image image = decode_ok(picture_jpeg(&f, pixels));
+    for (int i = 0; i < W * H; i++) assert_near(&image, i % W, i / W, 160, 80, 40, 2);
+    cf_image_fini(&image);
+}
+
 static void exif_orientation_is_read_in_both_byte_orders(void **state)
 {
     (void)state;
@@ -378,7 +390,9 @@ static void other_files_are_refused_by_name(void **state)
 {
     (void)state;
     assert_refused((const uint8_t *)"", 0, 4096, "empty");
-    assert_refused((const uint8_t *)"II*\0........", 12, 4096, "TIFF");
+    assert_refused((const uint8_t *)"II*\0........", 12, 4096, "damaged TIFF");
+    assert_refused((const uint8_t *)"BM..........", 12, 4096,
+                   "BMP images are not read: no library");
     assert_refused((const uint8_t *)"GIF89a......", 12, 4096, "GIF");
     assert_refused((const uint8_t *)"hello world", 11, 4096, "not an image");
     assert_refused((const uint8_t *)"\xFF\xD8\xFF", 3, 4096, "damaged JPEG");
@@ -448,6 +462,7 @@ int main(void)
         cmocka_unit_test(jpeg_gives_back_a_smooth_picture),
         cmocka_unit_test(jpeg_grey_is_expanded),
         cmocka_unit_test(jpeg_cmyk_is_converted),
+        cmocka_unit_test(jpeg_ycck_is_converted),
         cmocka_unit_test(exif_orientation_is_read_in_both_byte_orders),
         cmocka_unit_test(image_is_turned_for_every_orientation),
         cmocka_unit_test(png_cut_at_every_length_is_refused),

@@ -15,6 +15,8 @@ CF_CHECKED cf_err cf_jpeg_decode(const char *name, const uint8_t *bytes, size_t 
                                  int64_t max_pixels, cf_image *image);
 CF_CHECKED cf_err cf_png_decode(const char *name, const uint8_t *bytes, size_t n,
                                 int64_t max_pixels, cf_image *image);
+CF_CHECKED cf_err cf_tiff_decode(const char *name, const uint8_t *bytes, size_t n,
+                                 int64_t max_pixels, cf_image *image);
 
 /* Allocates the pixels (not initialised) of an image of these sides. CF_E_DATA when there are more
  * than max_pixels. */

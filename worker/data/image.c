@@ -20,8 +20,10 @@ typedef struct format {
 static const format formats[] = {
     {{0xFF, 0xD8, 0xFF}, 3, "JPEG", cf_jpeg_decode},
     {{0x89, 'P', 'N', 'G', '\r', '\n', 0x1A, '\n'}, 8, "PNG", cf_png_decode},
-    {{'I', 'I', '*', 0}, 4, "TIFF", NULL},
-    {{'M', 'M', 0, '*'}, 4, "TIFF", NULL},
+    {{'I', 'I', '*', 0}, 4, "TIFF", cf_tiff_decode},
+    {{'M', 'M', 0, '*'}, 4, "TIFF", cf_tiff_decode},
+    {{'I', 'I', '+', 0}, 4, "BigTIFF", cf_tiff_decode},
+    {{'M', 'M', 0, '+'}, 4, "BigTIFF", cf_tiff_decode},
     {{'G', 'I', 'F', '8'}, 4, "GIF", NULL},
     {{'B', 'M'}, 2, "BMP", NULL},
 };
@@ -35,10 +37,12 @@ cf_err cf_image_decode(const char *name, const uint8_t *bytes, size_t n, int64_t
         const format *f = &formats[i];
         if (n < f->n_magic || memcmp(bytes, f->magic, f->n_magic) != 0) continue;
         if (f->decode) return f->decode(name, bytes, n, max_pixels, image);
-        return cf_fail(CF_E_DATA, "%s: %s images are not read (expected JPEG or PNG)", name,
-                       f->name);
+        return cf_fail(CF_E_DATA,
+                       "%s: %s images are not read: no library here decodes them (expected JPEG, "
+                       "PNG or TIFF)",
+                       name, f->name);
     }
-    return cf_fail(CF_E_DATA, "%s: not an image (expected JPEG or PNG)", name);
+    return cf_fail(CF_E_DATA, "%s: not an image (expected JPEG, PNG or TIFF)", name);
 }
 
 void cf_image_fini(cf_image *image)

@@ -16,10 +16,12 @@ typedef struct cf_image {
 
 #define CF_IMAGE_DEFAULT_LIMIT (64LL * 1000 * 1000) /* pixels */
 
-/* By the file's content, not its name: JPEG (libjpeg-turbo), PNG (libpng; alpha dropped, 16 bit cut
- * to 8, grey and palette expanded). `name` is for messages. Errors: CF_E_DATA: unknown format,
- * damaged or truncated (also when the library would fill the rest with grey), more than max_pixels.
- */
+/* By the file's content, not its name: JPEG (libjpeg-turbo), PNG (libpng), TIFF (libtiff; the first
+ * page). 16 bit are cut to 8, grey and palette expanded, the orientation of EXIF and TIFF applied.
+ * Alpha is dropped and the colours are left as stored, be it associated (then they stay multiplied
+ * by it) or not: so were the published networks trained. `name` is for messages. Errors: CF_E_DATA:
+ * unknown format, damaged or truncated (also when the library would fill the rest with grey), more
+ * than max_pixels. */
 CF_CHECKED cf_err cf_image_decode(const char *name, const uint8_t *bytes, size_t n,
                                   int64_t max_pixels, cf_image *image);
 void cf_image_fini(cf_image *image);
