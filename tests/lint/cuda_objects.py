@@ -6,6 +6,7 @@ Reads `cuobjdump -res-usage` and `-sass` of each object, for every architecture 
 objects are looked at and which of their kernels must use tensor cores. Exit code 77 where CUOBJDUMP is not
 there: ctest then reports the test as skipped.
 """
+import concurrent.futures
 import os
 import re
 import shutil
@@ -38,14 +39,15 @@ def parse_sass(text):
     """{(architecture, kernel): (local memory instructions, tensor-core instructions)} of `cuobjdump -sass`."""
     counts, arch, key = {}, None, None
     for line in text.splitlines():
-        if found := re.match(r"arch = (\w+)", line):
+        if line.lstrip().startswith("/*"):  # an instruction; most are none of ours
+            if key and ("STL" in line or "LDL" in line or "MMA" in line):
+                local, tensor = counts[key]
+                counts[key] = local + bool(LOCAL.search(line)), tensor + bool(TENSOR.search(line))
+        elif found := re.match(r"arch = (\w+)", line):
             arch, key = found.group(1), None
         elif found := re.match(r"\s*Function : (\S+)", line):
             key = arch, found.group(1)
             counts[key] = 0, 0
-        elif key and line.lstrip().startswith("/*"):
-            local, tensor = counts[key]
-            counts[key] = local + bool(LOCAL.search(line)), tensor + bool(TENSOR.search(line))
     return counts
 
 
@@ -72,20 +74,21 @@ def dump(tool, option, path):
     return done.stdout
 
 
+def check(tool, name, path):
+    counts = parse_sass(dump(tool, "-sass", path))
+    print(f"{name}: {len(counts)} kernels, {len({arch for arch, _ in counts})} architectures")
+    return faults_of(name, rules.CUDA_OBJECTS[name], parse_usage(dump(tool, "-res-usage", path)), counts)
+
+
 def main(tool, *objects):
     if not shutil.which(tool):
         print(f"{tool}: cuobjdump is not installed")
         return SKIP
-    faults, seen = [], set()
-    for path in objects:
-        name = os.path.basename(path).removesuffix(".o")
-        if name not in rules.CUDA_OBJECTS:
-            continue
-        seen.add(name)
-        counts = parse_sass(dump(tool, "-sass", path))
-        faults += faults_of(name, rules.CUDA_OBJECTS[name], parse_usage(dump(tool, "-res-usage", path)), counts)
-        print(f"{name}: {len(counts)} kernels, {len({arch for arch, _ in counts})} architectures")
-    faults += [f"{name}: there is no such object" for name in rules.CUDA_OBJECTS if name not in seen]
+    paths = {os.path.basename(path).removesuffix(".o"): path for path in objects}
+    faults = [f"{name}: there is no such object" for name in rules.CUDA_OBJECTS if name not in paths]
+    with concurrent.futures.ThreadPoolExecutor(os.cpu_count()) as pool:  # each waits for a disassembler
+        for found in pool.map(lambda name: check(tool, name, paths[name]), rules.CUDA_OBJECTS.keys() & paths.keys()):
+            faults += found
     for fault in faults:
         print(fault)
     return 1 if faults else 0
