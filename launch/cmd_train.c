@@ -302,7 +302,7 @@ static cf_err train(int argc, char **argv)
         err = prepare(&o, job);
         if (err == CF_OK) err = check_device(&job->config);
         int workers = err == CF_OK ? default_workers(&o, &job->config) : 0;
-        bool thread = coordinator_is_thread(workers, &job->config);
+        bool thread = err == CF_OK && coordinator_is_thread(workers, &job->config);
         free(job);
         if (err == CF_OK && thread && workers == 1)
             err = run_ranks(&o);
