@@ -211,6 +211,7 @@ def main():
         file.write("\n")
     with open(path + ".md", "w", encoding="utf-8") as file:
         file.write(markdown(report))
+    print("\n".join(result_lines(report)).rstrip())
     print(f"{path}.json and .md: " + ", ".join(f"{s['name']} {s['result']}" for s in report["steps"]))
     return 0
 
