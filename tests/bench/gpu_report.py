@@ -169,8 +169,9 @@ def phase_lines(report):
 
 def result_lines(report):
     lines = []
+    on_device = "" if report["device"]["name"] == "none" else " on the device"
     if report["tests"]:
-        lines.append("- Tests on the device: {passed} passed, {failed} failed, {skipped} skipped.".format(**report["tests"]))
+        lines.append(f"- Tests{on_device}: " + "{passed} passed, {failed} failed, {skipped} skipped.".format(**report["tests"]))
     if report["bits"]:
         bits = report["bits"]
         lines.append(f"- The same job twice, and on 1, 2 and 3 ranks: {bits['files']} files, "
