@@ -5,6 +5,7 @@
 
 #include <cuda_runtime_api.h>
 #include <nccl.h>
+#include <sched.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -147,26 +148,29 @@ static cf_err nccl_progress(cf_comm *c)
     return look_for_errors((nccl_comm *)c);
 }
 
+/* The device stands still until the host has seen the sum and goes on: nothing sleeps here, other
+ * threads get the core in between. */
 static cf_err nccl_wait(cf_comm *c, int ticket)
 {
+    enum { LOOKS = 64 }; /* at the event for each look for errors */
     nccl_comm *m = (nccl_comm *)c;
-    cf_idle idle = {0};
     int64_t start = cf_clock_ns();
     if (ticket < 0 || ticket >= CF_COMM_MAX_PENDING || !m->sums[ticket].active)
         return cf_fail(CF_E_UNEXPECTED, "ticket %d is none of a sum", ticket);
-    for (;;) {
+    for (unsigned look = 0;; look++) {
         cudaError_t code = cudaEventQuery(m->sums[ticket].done);
         if (code == cudaSuccess) break;
         if (code != cudaErrorNotReady) {
             give_up(m);
             return check_cuda(m, code, "a sum");
         }
+        sched_yield();
+        if (look % LOOKS != 0) continue;
         CF_TRY(look_for_errors(m));
         if (cf_clock_ns() - start > m->deadline_ns) {
             give_up(m);
             return too_late(m, "a sum");
         }
-        cf_idle_briefly(&idle);
     }
     m->sums[ticket].active = false;
     return CF_OK;

@@ -18,6 +18,9 @@ static bool gemm_supports(const cf_geometry *g, cf_conv_pass pass)
     int64_t height = (int64_t)g->p * g->stride + g->kernel, width = (int64_t)g->q * g->stride;
     bool sides = g->h + g->pad_top < GEMM_MOST_SIDE && g->w + g->pad_left < GEMM_MOST_SIDE &&
                  height < GEMM_MOST_SIDE && width + g->kernel < GEMM_MOST_SIDE;
+    /* The largest tile's two stages; consumer cards of the 8.6 and 8.9 kind have less. */
+    if (cf_gemm_device(cudaDevAttrMaxSharedMemoryPerBlockOptin) < CF_GEMM_LEAST_SHARED)
+        return false;
     return g->groups == 1 && g->dtype != CF_F32 && (g->c % 8 == 0 || image) && g->k % 8 == 0 &&
            sides && (int64_t)g->n * g->h * g->w < GEMM_MOST &&
            (int64_t)g->n * g->p * g->q < GEMM_MOST &&

@@ -88,10 +88,23 @@ CF_CHECKED cf_err cf_gemm_forward(cudaStream_t s, const cf_conv_call *call, cons
 CF_CHECKED cf_err cf_gemm_data(cudaStream_t s, const cf_conv_call *call, const cf_gemm_plan &p);
 CF_CHECKED cf_err cf_gemm_weights(cudaStream_t s, const cf_conv_call *call, const cf_gemm_plan &p);
 
-/* Three stages where two such blocks still fit a multiprocessor of 228 KiB. */
+/* Shared memory beside the stages: sums over pixels, and what the system keeps of a block's. */
+enum { CF_GEMM_BESIDE = 5 * 1024, CF_GEMM_LEAST_SHARED = 100 * 1024 };
+
+/* What a block may have of shared memory, or a multiprocessor; 0 where nobody can tell. */
+static inline int cf_gemm_device(enum cudaDeviceAttr attribute)
+{
+    int device = 0, value = 0;
+    if (cudaGetDevice(&device) != cudaSuccess) return 0;
+    return cudaDeviceGetAttribute(&value, attribute, device) == cudaSuccess ? value : 0;
+}
+
+/* Three stages where two such blocks, with their sums, still fit a multiprocessor. The number does
+ * not change a result. */
 static inline int cf_gemm_stages(int stage_bytes)
 {
-    return 3 * stage_bytes <= 96 * 1024 ? 3 : 2;
+    int half = cf_gemm_device(cudaDevAttrMaxSharedMemoryPerMultiprocessor) / 2;
+    return 3 * stage_bytes + CF_GEMM_BESIDE <= half ? 3 : 2;
 }
 /* The factor of negative values: 1 for no activation, 0 for the rectifier. */
 static inline float cf_gemm_slope(const cf_cuda_view *view)

@@ -10,8 +10,8 @@
 #include "kernels/cuda/kernels.h"
 
 enum { CF_PASS_THREADS = 256, CF_OCTET = 8 };
-/* Blocks of a pass that sums: one wave of an H100 (132 multiprocessors) with four blocks each.
- * Those of a pass that only writes may be more: they leave nothing behind. */
+/* Blocks of a pass that sums: one wave of an H100 (132 multiprocessors) with two to four blocks
+ * each. Those of a pass that only writes may be more: they leave nothing behind. */
 enum { CF_SUM_BLOCKS = 512, CF_SUM_ROWS = 16, CF_WRITE_BLOCKS = 2112, CF_WRITE_ROWS = 8 };
 
 /* V consecutive elements in memory; eight 16-bit elements are one 16-byte access. */
@@ -157,7 +157,7 @@ __device__ static inline void cf_block_sums(double (*sums)[CF_PASS_THREADS], con
 
 /* A block joins 16 channels with 16 threads each: thread g takes parts g, g + 16, ..., and the
  * sixteen sums are added in order. */
-enum { CF_JOIN_CHANNELS = 16, CF_JOIN_GROUPS = 16 };
+enum { CF_JOIN_CHANNELS = 16, CF_JOIN_GROUPS = 32 };
 
 struct cf_two {
     double first, second;
@@ -183,7 +183,7 @@ __device__ static inline bool cf_join(const double *partials, int64_t n_parts, i
     int x = (int)threadIdx.x % CF_JOIN_CHANNELS, group = (int)threadIdx.x / CF_JOIN_CHANNELS;
     cf_two sum = {0.0, 0.0};
     if (channel < c) {
-#pragma unroll 4
+#pragma unroll 8
         for (int64_t part = group; part < n_parts; part += CF_JOIN_GROUPS) {
             sum.first += partials[part * 2 * c + channel];
             sum.second += partials[(part * 2 + 1) * c + channel];

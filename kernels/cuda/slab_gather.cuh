@@ -70,6 +70,7 @@ template <class TILE, int SPAN> struct cf_slab_filter {
     __device__ inline void read(const cf_slab_args &a, int channel, uint32_t *scratch)
     {
         int thread = (int)threadIdx.x;
+#pragma unroll 6
         for (int i = thread; i < 4 * WORDS; i += CF_SLAB_THREADS) scratch[i] = word(a, channel, i);
         __syncthreads();
         const uint32_t *from = scratch + thread % 32;

@@ -238,6 +238,9 @@ cudaError_t cudaDeviceGetAttribute(int *value, enum cudaDeviceAttr attr, int dev
     case cudaDevAttrComputeCapabilityMinor:
         *value = prop.minor;
         break;
+    case cudaDevAttrMaxSharedMemoryPerMultiprocessor:
+        *value = 228 * 1024;
+        break;
     case cudaDevAttrMaxSharedMemoryPerBlockOptin:
         *value = SHARED_MOST;
         break;
