@@ -22,7 +22,7 @@ enum { SIDE = 6 };
 /* A scratch folder with sources and the output beside them. */
 typedef struct fixture {
     char dir[CF_PATH_MAX], source[CF_PATH_MAX], output[CF_PATH_MAX];
-    const char *sources[2];
+    cf_source sources[2];
     cf_pack_options options;
     cf_pack_result result;
 } fixture;
@@ -42,12 +42,12 @@ static void fixture_init(fixture *f)
     snprintf(f->source, sizeof f->source, "%s", in(f->dir, "images"));
     snprintf(f->output, sizeof f->output, "%s", in(f->dir, "x.cells"));
     assert_int_equal(cf_dir_make(f->source), CF_OK);
-    f->sources[0] = f->source;
+    for (int s = 0; s < 2; s++)
+        f->sources[s] = (cf_source){.path = f->source, .site = "", .name = ""};
     f->options = (cf_pack_options){.sources = f->sources,
                                    .n_sources = 1,
                                    .scheme = "auto",
                                    .output = f->output,
-                                   .site = "",
                                    .threads = 3,
                                    .max_pixels = 1 << 20};
 }
@@ -100,7 +100,7 @@ static void images_are_packed_in_order_with_their_labels(void **state)
     add_image(&f, "A/2.PNG", SIDE, 20);
     add_image(&f, "A/10.png", SIDE, 10);
     add_image(&f, "B/odd \"name\", really=.png", SIDE, 40);
-    f.options.site = "Munich";
+    f.sources[0].site = "Munich";
     assert_packs(&f);
     assert_int_equal(f.result.n_packed, 4);
     static const char *const ids[4] = {"A/10.png", "A/2.PNG", "B/deep/below/3.png",
@@ -139,12 +139,12 @@ static void file_does_not_depend_on_threads_or_order_of_sources(void **state)
     assert_int_equal(rename(in(f.source, "B"), in(f.dir, "B")), 0);
     assert_int_equal(cf_dir_make(other), CF_OK);
     assert_int_equal(rename(in(f.dir, "B"), in(other, "B")), 0);
-    f.options.size = 8;
+    f.options.cut.size = 8;
     f.options.n_sources = 2;
     for (int run = 0; run < 8; run++) {
         f.options.threads = 1 + run / 2;
-        f.sources[run % 2] = f.source;
-        f.sources[1 - run % 2] = other;
+        f.sources[run % 2].path = f.source;
+        f.sources[1 - run % 2].path = other;
         char *bytes;
         size_t n;
         assert_packs(&f);
@@ -240,7 +240,7 @@ static void images_of_two_sizes_are_refused_naming_two(void **state)
     assert_refused(&f, "A/1.png is 6 x 6, ");
     assert_non_null(strstr(cf_err_text(), "A/2.png is 7 x 7"));
     cf_pack_result_fini(&f.result);
-    f.options.size = 5;
+    f.options.cut.size = 5;
     assert_packs(&f);
     assert_int_equal(f.result.height, 5);
     cf_pack_result_fini(&f.result);
@@ -269,7 +269,7 @@ static void unknown_folders_are_refused_with_the_codes(void **state)
     add_image(&f, "Blobs/1.png", SIDE, 1);
     add_image(&f, "XYZ/1.png", SIDE, 1);
     f.options.scheme = "bm7";
-    assert_refused(&f, "Blobs, XYZ");
+    assert_refused(&f, "Blobs (1), XYZ (1)");
     assert_non_null(strstr(cf_err_text(), "BLA, EOS, LYT, MON, NGS, NIF, PMO"));
     cf_pack_result_fini(&f.result);
     f.options.scheme = "no-such-scheme";
@@ -334,7 +334,7 @@ static void folders_without_classes_or_images_are_refused(void **state)
     assert_int_equal(cf_dir_make(in(f.source, "A")), CF_OK);
     assert_refused(&f, "no images");
     cf_pack_result_fini(&f.result);
-    f.sources[0] = "/nonexistent/folder";
+    f.sources[0].path = "/nonexistent/folder";
     assert_refused(&f, "no such folder");
     cf_pack_result_fini(&f.result);
     fixture_fini(&f);
@@ -346,7 +346,7 @@ static void same_id_in_two_sources_is_refused(void **state)
     fixture f;
     fixture_init(&f);
     add_image(&f, "A/1.png", SIDE, 1);
-    f.sources[1] = f.source;
+    f.sources[1].path = f.source;
     f.options.n_sources = 2;
     assert_refused(&f, "A/1.png is in both");
     cf_pack_result_fini(&f.result);
@@ -408,9 +408,9 @@ static void real_folders_pack(void **state)
         fixture_fini(&f);
         skip();
     }
-    f.sources[0] = source;
+    f.sources[0].path = source;
     f.options.scheme = "bm7";
-    f.options.size = 64;
+    f.options.cut.size = 64;
     assert_packs(&f);
     assert_int_equal(f.result.n_packed, 210);
     for (int c = 0; c < 7; c++) assert_int_equal(f.result.counts[c], 30);

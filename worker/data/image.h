@@ -28,6 +28,10 @@ void cf_image_fini(cf_image *image);
 /* Resizes to height x width, triangle filter with support scaled to the reduction (antialiased
  * bilinear, as PIL's), in fixed point: the same bits on every machine. */
 CF_CHECKED cf_err cf_image_resize(const cf_image *in, int height, int width, cf_image *out);
+/* Cuts height x width pixels from column x0 and row y0 on. What lies outside the image is mirrored
+ * at its border pixels. */
+CF_CHECKED cf_err cf_image_crop(const cf_image *in, int x0, int y0, int height, int width,
+                                cf_image *out);
 /* Writes a PNG file (synth, contact sheets). */
 CF_CHECKED cf_err cf_image_write_png(const char *path, const uint8_t *pixels, int height,
                                      int width);

@@ -1,18 +1,21 @@
 /* Decoder threads and one writer round a ring of slots: image i of the list passes through slot
  * i % n_slots, and a decoder waits before it runs a whole ring ahead of the writer. So a few images
- * a thread are in memory, whatever the data set. */
+ * a thread are in memory, whatever the data set. A decoder takes all cells of a field at once: they
+ * stand side by side in the list, since their ids begin with the field's path. No wait is for ever:
+ * the image that the writer waits for always has its slot, and it is in the oldest field taken. */
 #include "worker/data/pack.h"
 
 #include <pthread.h>
 #include <sched.h>
 #include <signal.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "kernels/base/mem.h"
 #include "proto/cells.h"
+#include "proto/csv.h"
 #include "worker/data/image.h"
-#include "worker/data/listing.h"
 
 enum { SLOTS_A_THREAD = 4, MAX_THREADS = 256 };
 static const size_t max_image_bytes = (size_t)1 << 29;
@@ -29,6 +32,7 @@ typedef struct packer {
     cf_pack_result *result;         /* borrowed */
     cf_listing list;
     cf_cells_writer *writer; /* owned; NULL before the first good image and after a damaged one */
+    cf_buf folds;            /* rows of the folds file */
     int64_t first_good;      /* the image that set height and width; -1: none yet */
 
     pthread_mutex_t lock;
@@ -43,21 +47,75 @@ typedef struct packer {
     int n_threads;
 } packer;
 
-static cf_err decode(const packer *p, int64_t i, cf_image *image)
+/* The file of image i; path: [CF_PATH_MAX]. */
+static cf_err decode(const packer *p, int64_t i, char *path, cf_image *image)
 {
-    char path[CF_PATH_MAX], *bytes;
+    char *bytes;
     size_t n;
-    CF_TRY(cf_listing_path(&p->list, i, path, sizeof path));
+    CF_TRY(cf_listing_path(&p->list, i, path, CF_PATH_MAX));
     CF_TRY(cf_file_read(path, max_image_bytes, &bytes, &n));
     cf_err err = cf_image_decode(path, (const uint8_t *)bytes, n, p->options->max_pixels, image);
     free(bytes);
-    int size = p->options->size;
-    if (err != CF_OK || size == 0 || (image->height == size && image->width == size)) return err;
-    cf_image resized;
-    err = cf_image_resize(image, size, size, &resized);
-    cf_image_fini(image);
-    if (err == CF_OK) *image = resized;
     return err;
+}
+
+/* Images i..end-1 are cut out of one file. */
+static int64_t group_end(const packer *p, int64_t i)
+{
+    const cf_listed *first = &p->list.items[i];
+    int64_t end = i + 1;
+    if (first->x < 0.0) return end;
+    while (end < p->list.n && p->list.items[end].x >= 0.0 &&
+           p->list.items[end].source == first->source &&
+           strcmp(p->list.items[end].file, first->file) == 0)
+        end++;
+    return end;
+}
+
+static void set_failed(slot *s, cf_err err, int64_t n_cells)
+{
+    char more[64] = "";
+    cf_buf text = {0};
+    if (n_cells > 1) snprintf(more, sizeof more, " (%lld cells)", (long long)n_cells);
+    cf_buf_printf(&text, "%s%s", cf_err_text(), more);
+    /* out of memory for a text: the code alone then tells */
+    s->err = cf_buf_check(&text) == CF_OK ? err : CF_E_UNEXPECTED;
+    s->message = text.data;
+}
+
+/* Waits for the slot of image i and fills it; false when the packing is to stop. */
+static bool put(packer *p, int64_t i, slot done)
+{
+    pthread_mutex_lock(&p->lock);
+    while (!p->stop && i >= p->written + p->n_slots) pthread_cond_wait(&p->room, &p->lock);
+    bool going = !p->stop;
+    if (going) p->slots[i % p->n_slots] = done;
+    if (going && i == p->written) pthread_cond_signal(&p->ready);
+    pthread_mutex_unlock(&p->lock);
+    if (going) return true;
+    cf_image_fini(&done.image);
+    free(done.message);
+    return false;
+}
+
+/* Decodes one file and puts its images. */
+static void decode_group(packer *p, int64_t begin, int64_t end)
+{
+    char path[CF_PATH_MAX];
+    cf_image whole = {0};
+    cf_err err = decode(p, begin, path, &whole);
+    bool going = true;
+    for (int64_t i = begin; i < end && going; i++) {
+        slot s = {.done = true, .err = err};
+        if (err != CF_OK) { /* told once for all its cells */
+            if (i == begin) set_failed(&s, err, end - begin);
+        } else {
+            s.err = cf_cut_apply(&p->options->cut, path, &p->list.items[i], &whole, &s.image);
+            if (s.err != CF_OK) set_failed(&s, s.err, 1);
+        }
+        going = put(p, i, s);
+    }
+    cf_image_fini(&whole);
 }
 
 static bool has_room(const packer *p)
@@ -73,16 +131,11 @@ static void *work(void *arg)
         while (!p->stop && p->claimed < p->list.n && !has_room(p))
             pthread_cond_wait(&p->room, &p->lock);
         if (p->stop || p->claimed == p->list.n) break;
-        int64_t i = p->claimed++;
+        int64_t begin = p->claimed, end = group_end(p, begin);
+        p->claimed = end;
         pthread_mutex_unlock(&p->lock);
-        slot done = {.done = true};
-        done.err = decode(p, i, &done.image);
-        /* out of memory for a text: the code alone then tells */
-        if (done.err != CF_OK && cf_strdup(cf_err_text(), &done.message) != CF_OK)
-            done.err = CF_E_UNEXPECTED;
+        decode_group(p, begin, end);
         pthread_mutex_lock(&p->lock);
-        p->slots[i % p->n_slots] = done;
-        if (i == p->written) pthread_cond_signal(&p->ready);
     }
     pthread_mutex_unlock(&p->lock);
     return NULL;
@@ -122,13 +175,21 @@ static cf_err write_image(packer *p, int64_t i, const cf_image *image)
         p->first_good = i;
         r->height = image->height;
         r->width = image->width;
-        if (r->damaged.n == 0 || p->options->damaged == CF_PACK_SKIP)
-            CF_TRY(cf_cells_create(p->options->output, &r->scheme, r->height, r->width, 0.0,
-                                   &p->writer));
+        r->um_per_px = cf_cut_um_per_px(&p->options->cut, &p->list, r->height);
+        if (r->n_damaged == 0 || p->options->damaged == CF_PACK_SKIP)
+            CF_TRY(cf_cells_create(p->options->output, &r->scheme, r->height, r->width,
+                                   r->um_per_px, &p->writer));
     }
     if (image->height != r->height || image->width != r->width) return size_error(p, i, image);
     if (!p->writer) return CF_OK; /* only reading on to name all damaged images */
-    CF_TRY(cf_cells_add(p->writer, item->id, item->label, p->options->site, "", image->pixels));
+    CF_TRY(
+        cf_cells_add(p->writer, item->id, item->label, item->site, item->patient, image->pixels));
+    if (p->list.has_folds) {
+        char fold[16];
+        snprintf(fold, sizeof fold, "%d", item->fold);
+        cf_csv_put(&p->folds, item->id, CF_CSV_MORE);
+        cf_csv_put(&p->folds, fold, CF_CSV_END_ROW);
+    }
     r->counts[item->label]++;
     r->n_packed++;
     return CF_OK;
@@ -136,7 +197,8 @@ static cf_err write_image(packer *p, int64_t i, const cf_image *image)
 
 static cf_err note_damaged(packer *p, const slot *s)
 {
-    CF_TRY(cf_strings_add(&p->result->damaged, s->message));
+    p->result->n_damaged++;
+    if (s->message) CF_TRY(cf_strings_add(&p->result->damaged, s->message));
     if (p->options->damaged == CF_PACK_STOP && p->writer) {
         cf_cells_abandon(p->writer);
         p->writer = NULL;
@@ -212,12 +274,12 @@ static void stop(packer *p)
 static cf_err judge(const packer *p)
 {
     const cf_pack_result *r = p->result;
-    if (r->damaged.n > 0 && p->options->damaged == CF_PACK_STOP)
+    if (r->n_damaged > 0 && p->options->damaged == CF_PACK_STOP)
         return cf_fail(
             CF_E_DATA,
-            "%zu of %lld images cannot be read; %s was not written (--skip-damaged packs "
+            "%lld of %lld images cannot be read; %s was not written (--skip-damaged packs "
             "the others)",
-            r->damaged.n, (long long)r->n_found, p->options->output);
+            (long long)r->n_damaged, (long long)r->n_found, p->options->output);
     if (r->n_packed == 0)
         return cf_fail(CF_E_DATA, "none of %lld images can be read; %s was not written",
                        (long long)r->n_found, p->options->output);
@@ -228,15 +290,35 @@ static cf_err prepare(packer *p)
 {
     const cf_pack_options *o = p->options;
     cf_pack_result *r = p->result;
-    CF_TRY(cf_listing_folders(o->sources, o->n_sources, o->scheme, &r->scheme, &p->list));
+    CF_TRY(cf_listing_read(o->sources, o->n_sources, o->scheme, o->unmapped, &r->scheme, &p->list));
+    CF_TRY(cf_cut_check(&o->cut, &p->list));
     CF_TRY(cf_new(&r->counts, (size_t)r->scheme.n_classes, sizeof *r->counts));
     r->n_found = p->list.n + (int64_t)p->list.problems.n;
     r->n_dropped = p->list.n_dropped;
+    r->n_unmapped = p->list.n_unmapped;
     r->n_ignored = p->list.n_ignored;
+    r->n_damaged = (int64_t)p->list.problems.n;
+    r->notes = p->list.notes; /* moved */
+    p->list.notes = (cf_strings){0};
     if (p->list.first_ignored) CF_TRY(cf_strdup(p->list.first_ignored, &r->first_ignored));
     for (size_t i = 0; i < p->list.problems.n; i++)
         CF_TRY(cf_strings_add(&r->damaged, p->list.problems.items[i]));
     return start(p);
+}
+
+/* "x.folds.csv" beside "x.cells". */
+static cf_err write_folds(packer *p)
+{
+    const char *output = p->options->output, *dot = strrchr(output, '.');
+    char path[CF_PATH_MAX];
+    if (!p->list.has_folds) return CF_OK;
+    int n = dot && strcmp(dot, ".cells") == 0 ? (int)(dot - output) : (int)strlen(output);
+    if (snprintf(path, sizeof path, "%.*s.folds.csv", n, output) >= (int)sizeof path)
+        return cf_fail(CF_E_USAGE, "the output's path is too long for a folds file beside it");
+    CF_TRY(cf_buf_check(&p->folds));
+    CF_TRY(cf_file_save(path, cf_buf_text(&p->folds), p->folds.len));
+    strcpy(p->result->folds, path);
+    return CF_OK;
 }
 
 cf_err cf_pack(const cf_pack_options *options, cf_pack_result *result)
@@ -247,16 +329,19 @@ cf_err cf_pack(const cf_pack_options *options, cf_pack_result *result)
     pthread_cond_init(&p.room, NULL);
     pthread_cond_init(&p.ready, NULL);
     cf_err err;
+    cf_buf_printf(&p.folds, "id,fold\n");
     CF_TRY_GOTO(prepare(&p), out);
     CF_TRY_GOTO(write_all(&p), out);
     CF_TRY_GOTO(judge(&p), out);
     cf_cells_writer *writer = p.writer;
     p.writer = NULL; /* cf_cells_finish destroys it in any case */
     CF_TRY_GOTO(cf_cells_finish(writer), out);
+    CF_TRY_GOTO(write_folds(&p), out);
 out:
     stop(&p);
     if (p.writer) cf_cells_abandon(p.writer);
     cf_listing_fini(&p.list);
+    cf_buf_fini(&p.folds);
     pthread_cond_destroy(&p.ready);
     pthread_cond_destroy(&p.room);
     pthread_mutex_destroy(&p.lock);
@@ -269,5 +354,6 @@ void cf_pack_result_fini(cf_pack_result *r)
     free(r->counts);
     free(r->first_ignored);
     cf_strings_fini(&r->damaged);
+    cf_strings_fini(&r->notes);
     *r = (cf_pack_result){0};
 }

@@ -1,0 +1,171 @@
+/* Walks folders of classes. */
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <strings.h>
+#include <sys/stat.h>
+
+#include "kernels/base/buf.h"
+#include "kernels/base/mem.h"
+#include "worker/data/listing_parts.h"
+
+enum { MAX_DEPTH = 16, DROPPED = -1, UNKNOWN = -2 };
+
+void cf_class_dirs_fini(cf_class_dirs *d)
+{
+    for (size_t i = 0; i < d->n; i++) free(d->items[i].name);
+    free(d->items);
+    *d = (cf_class_dirs){0};
+}
+
+/* Images in formats that are not read are listed too: the decoder then names them, where passing
+ * them over in silence would lose part of a data set. */
+static bool is_image_name(const char *name)
+{
+    static const char *const endings[] = {".jpg", ".jpeg", ".jpe",  ".jfif", ".png",
+                                          ".tif", ".tiff", ".webp", ".bmp",  ".gif"};
+    const char *dot = strrchr(name, '.');
+    for (size_t i = 0; dot && i < sizeof endings / sizeof endings[0]; i++)
+        if (strcasecmp(dot, endings[i]) == 0) return true;
+    return false;
+}
+
+static cf_err ignore(cf_listing *list, const char *path)
+{
+    if (list->n_ignored++ > 0) return CF_OK;
+    return cf_strdup(path, &list->first_ignored);
+}
+
+/* "path: reason", with what cannot be printed replaced. */
+static cf_err add_problem(cf_listing *list, const char *path, const char *reason)
+{
+    cf_buf text = {0};
+    cf_buf_printf(&text, "%s: %s", path, reason);
+    cf_err err = cf_buf_check(&text);
+    if (err == CF_OK) {
+        bool plain = cf_listing_is_plain(text.data);
+        for (char *p = text.data; *p; p++)
+            if ((unsigned char)*p < 0x20 || *p == 0x7F || (!plain && (unsigned char)*p >= 0x80))
+                *p = '?';
+        err = cf_strings_add(&list->problems, text.data);
+    }
+    cf_buf_fini(&text);
+    return err;
+}
+
+/* below: the path below the source, which its name goes before. */
+static cf_err add_item(cf_listing *list, int source, const char *below, int label)
+{
+    const cf_source *s = &list->sources[source];
+    char id[CF_PATH_MAX];
+    CF_TRY(cf_path_join(id, sizeof id, s->name, below));
+    cf_listed item = {.site = s->site,
+                      .patient = "",
+                      .source = source,
+                      .label = label,
+                      .fold = -1,
+                      .um_per_px = s->um_per_px,
+                      .x = -1.0,
+                      .y = -1.0};
+    CF_TRY(cf_strdup(id, &item.id));
+    item.file = item.id + strlen(id) - strlen(below);
+    return cf_listing_add(list, &item);
+}
+
+/* One file below a class folder. label: or DROPPED, or UNKNOWN. */
+static cf_err take_file(cf_listing *list, int source, const char *path, const char *id, int label,
+                        const struct stat *st)
+{
+    if (label == DROPPED || label == UNKNOWN) {
+        if (label == DROPPED)
+            list->n_dropped++;
+        else
+            list->n_unmapped++;
+        return CF_OK;
+    }
+    if (!S_ISREG(st->st_mode)) return add_problem(list, path, "not a regular file");
+    if (!cf_listing_is_plain(id))
+        return add_problem(list, path, "the name has control characters or is not UTF-8");
+    return add_item(list, source, id, label);
+}
+
+/* id: of this folder, below its source. */
+static cf_err walk(cf_listing *list, int source, const char *id, int label, int depth)
+{
+    char path[CF_PATH_MAX];
+    cf_strings names = {0};
+    CF_TRY(cf_path_join(path, sizeof path, list->sources[source].path, id));
+    if (depth > MAX_DEPTH)
+        return cf_fail(CF_E_DATA, "%s: more than %d folders deep", path, MAX_DEPTH);
+    CF_TRY(cf_dir_list(path, &names));
+    cf_err err = CF_OK;
+    for (size_t i = 0; i < names.n && err == CF_OK; i++) {
+        char below[CF_PATH_MAX], child[CF_PATH_MAX];
+        struct stat st, link;
+        if (names.items[i][0] == '.') continue;
+        CF_TRY_GOTO(cf_path_join(child, sizeof child, id, names.items[i]), out);
+        CF_TRY_GOTO(cf_path_join(below, sizeof below, path, names.items[i]), out);
+        bool is_image = is_image_name(names.items[i]);
+        if (lstat(below, &link) != 0 || stat(below, &st) != 0)
+            err = is_image ? add_problem(list, below, strerror(errno)) : ignore(list, below);
+        else if (S_ISDIR(link.st_mode))
+            err = walk(list, source, child, label, depth + 1);
+        else if (!is_image)
+            err = ignore(list, below);
+        else
+            err = take_file(list, source, below, child, label, &st);
+    }
+out:
+    cf_strings_fini(&names);
+    return err;
+}
+
+cf_err cf_folders_find(cf_listing *list, int source, cf_class_dirs *dirs)
+{
+    const char *root = list->sources[source].path;
+    if (!cf_path_exists(root)) return cf_fail(CF_E_DATA, "%s: no such folder", root);
+    if (!cf_path_is_dir(root))
+        return cf_fail(CF_E_DATA, "%s: not a folder of class folders, nor a manifest (*.csv)",
+                       root);
+    cf_strings names = {0};
+    CF_TRY(cf_dir_list(root, &names));
+    cf_err err = CF_OK;
+    size_t before = dirs->n;
+    int64_t n_files = 0;
+    for (size_t i = 0; i < names.n; i++) {
+        char path[CF_PATH_MAX];
+        if (names.items[i][0] == '.') continue;
+        CF_TRY_GOTO(cf_path_join(path, sizeof path, root, names.items[i]), out);
+        if (!cf_path_is_dir(path)) {
+            n_files += is_image_name(names.items[i]);
+            CF_TRY_GOTO(ignore(list, path), out);
+            continue;
+        }
+        CF_TRY_GOTO(cf_resize(&dirs->items, dirs->n + 1, sizeof *dirs->items), out);
+        char *copy;
+        CF_TRY_GOTO(cf_strdup(names.items[i], &copy), out);
+        dirs->items[dirs->n++] = (cf_class_dir){copy, source};
+    }
+    if (dirs->n == before && n_files > 0)
+        err =
+            cf_fail(CF_E_DATA,
+                    "%s: has %lld images but no class folders (expected a folder per class; is it "
+                    "a class folder itself?)",
+                    root, (long long)n_files);
+    else if (dirs->n == before)
+        err = cf_fail(CF_E_DATA, "%s: no class folders (expected a folder per class)", root);
+out:
+    cf_strings_fini(&names);
+    return err;
+}
+
+cf_err cf_folders_walk(cf_listing *list, const cf_class_dir *dir, const cf_scheme *scheme,
+                       cf_unknowns *unknown)
+{
+    int label = cf_scheme_find(scheme, dir->name);
+    int64_t before = list->n_unmapped;
+    CF_TRY(walk(list, dir->source, dir->name, label, 1));
+    return label == UNKNOWN ? cf_unknowns_add(unknown, dir->name, list->n_unmapped - before)
+                            : CF_OK;
+}

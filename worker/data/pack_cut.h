@@ -1,0 +1,26 @@
+/* From a decoded file to the image that is packed: the cell cut out, the physical field, the size.
+ * Private to packing. Threads: any. Read first: cf_cut. */
+#ifndef CF_WORKER_DATA_PACK_CUT_H
+#define CF_WORKER_DATA_PACK_CUT_H
+
+#include "worker/data/image.h"
+#include "worker/data/listing.h"
+
+typedef struct cf_cut {
+    double crop_um; /* side of the field to keep, round the centre, um; 0: all of it */
+    int patch;      /* side of what is cut out of a whole field without crop_um, px */
+    int size;       /* side to resize to, px; 0: as it is */
+} cf_cut;
+
+/* CF_E_USAGE where crop_um is asked for and an image's scale is not known; it is named. */
+CF_CHECKED cf_err cf_cut_check(const cf_cut *c, const cf_listing *list);
+/* Pixel size of the packed images where it is the same for all of them, um; else 0. height: of the
+ * first packed image. */
+double cf_cut_um_per_px(const cf_cut *c, const cf_listing *list, int height);
+/* out: a new image, owned by the caller. `in` is left alone, but for an image that needs nothing
+ * done: that is moved. name: of the file. Errors: CF_E_DATA: the field or the patch is larger than
+ * the image, the centre lies outside of it. */
+CF_CHECKED cf_err cf_cut_apply(const cf_cut *c, const char *name, const cf_listed *item,
+                               cf_image *in, cf_image *out);
+
+#endif
