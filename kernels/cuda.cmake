@@ -126,11 +126,6 @@ if(NOT cuda_missing AND NOT CMAKE_CUDA_COMPILER)
   endif()
 endif()
 
-# While kernels/cuda is being written, AUTO builds for the CPU.
-if(CYTOFOLD_CUDA_MODE STREQUAL "AUTO")
-  list(APPEND cuda_missing "the backend")
-endif()
-
 if(cuda_missing)
   list(JOIN cuda_missing ", " text)
   if(CYTOFOLD_CUDA_MODE STREQUAL "ON")
