@@ -8,11 +8,13 @@
 
 #include <cmocka.h>
 
+#include <errno.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
 #include "kernels/base/hash.h"
 #include "proto/cells.h"
+#include "tests/fault/shim.h"
 #include "tests/support/scratch.h"
 #include "worker/data/image.h"
 #include "worker/data/pack.h"
@@ -396,6 +398,45 @@ static void unwritable_output_is_a_disk_error(void **state)
     fixture_fini(&f);
 }
 
+/* Each file operation of a packing fails in turn, alone or with all after it. Whatever is said, the
+ * output is the old file or a new one that opens, and no temporary is left. */
+static void full_disk_keeps_the_file_that_was_there(void **state)
+{
+    (void)state;
+    fixture f;
+    fixture_init(&f);
+    for (int i = 0; i < 3; i++)
+        add_image(&f, (const char *[]){"A/1.png", "A/2.png", "B/3.png"}[i], SIDE, 1);
+    f.options.threads = 1;
+    assert_packs(&f);
+    cf_pack_result_fini(&f.result);
+    add_image(&f, "A/4.png", SIDE, 9); /* the new file has four images */
+    int n_failed = 0, n_disk = 0;
+    for (int mode = CF_FAULT_ONCE; mode <= CF_FAULT_INTERRUPT; mode++) {
+        bool met = true;
+        for (long n = 1; met; n++) {
+            cf_fault_arm(n, ENOSPC, (cf_fault_mode)mode);
+            cf_err err = cf_pack(&f.options, &f.result);
+            met = cf_fault_disarm();
+            cf_pack_result_fini(&f.result);
+            n_failed += err != CF_OK;
+            n_disk += err == CF_E_DISK;
+            cf_cells cells;
+            if (cf_cells_open(f.output, &cells) != CF_OK) fail_msg("%s", cf_err_text());
+            if (err == CF_OK) assert_int_equal(cells.n, 4);
+            cf_cells_close(&cells);
+            cf_strings names;
+            assert_int_equal(cf_dir_list(f.dir, &names), CF_OK);
+            assert_int_equal(names.n, 2); /* the images and the output */
+            cf_strings_fini(&names);
+            assert_true(n < 10000);
+        }
+    }
+    print_message("%d packings failed, %d of them for the disk\n", n_failed, n_disk);
+    assert_true(n_disk > 0);
+    fixture_fini(&f);
+}
+
 static void real_folders_pack(void **state)
 {
     (void)state;
@@ -435,6 +476,7 @@ int main(void)
         cmocka_unit_test(same_id_in_two_sources_is_refused),
         cmocka_unit_test(interrupted_packing_leaves_nothing),
         cmocka_unit_test(unwritable_output_is_a_disk_error),
+        cmocka_unit_test(full_disk_keeps_the_file_that_was_there),
         cmocka_unit_test(real_folders_pack),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
