@@ -294,9 +294,9 @@ static cf_err run(coordinator *c, cf_buf *table)
     CF_TRY(prepare(c));
     CF_TRY(collect_hellos(c));
     CF_TRY(log_start(c));
-    cf_log_info("%lld images, %d folds, %d worker%s in %d group%s; run folder %s",
-                (long long)c->cells.n, c->run.n_folds, c->job->n_workers,
-                c->job->n_workers == 1 ? "" : "s", c->grid.n_groups,
+    cf_log_info("%lld images, %d fold%s, %d worker%s in %d group%s; run folder %s",
+                (long long)c->cells.n, c->run.n_folds, c->run.n_folds == 1 ? "" : "s",
+                c->job->n_workers, c->job->n_workers == 1 ? "" : "s", c->grid.n_groups,
                 c->grid.n_groups == 1 ? "" : "s", c->job->run_dir);
     CF_TRY(send_plan(c));
     cf_board_init(&c->board, c->job->terminal, c->run.n_folds, c->grid.group_of_fold);

@@ -12,7 +12,8 @@ cf_err cf_gather_init(cf_gather *g, const cf_cells *cells, const uint8_t *fold_o
     g->cells = cells;
     g->fold_of = fold_of;
     g->n_folds = n_folds;
-    for (int64_t i = 0; i < cells->n; i++) g->size[fold_of[i]]++;
+    for (int64_t i = 0; i < cells->n; i++)
+        if (fold_of[i] < n_folds) g->size[fold_of[i]]++;
     CF_TRY(cf_new(&g->got, (size_t)cells->n, 1));
     return cf_new(&g->p, (size_t)cells->n * (size_t)cells->scheme.n_classes, sizeof *g->p);
 }

@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "coordinator/folds.h"
+#include "coordinator/folds_make.h"
 #include "kernels/base/log.h"
 #include "kernels/base/mem.h"
 #include "proto/control.h"
@@ -12,14 +13,20 @@
 /* Folds as the configuration asks for them. */
 static cf_err make_folds(const cf_config *c, const cf_cells *cells, cf_run_folder *run)
 {
-    run->n_folds = (int)c->data_folds;
-    if (c->data_folds_file[0] != '\0') {
-        CF_TRY(cf_folds_read(c->data_folds_file, cells, &run->n_folds, run->fold_of));
-        if (run->n_folds <= CF_MAX_FOLDS) return CF_OK;
-        return cf_fail(CF_E_DATA, "%s: %d folds, at most %d are possible", c->data_folds_file,
-                       run->n_folds, CF_MAX_FOLDS);
+    const char *file = c->data_folds_file;
+    if (file[0] == '\0') {
+        cf_split split = cf_split_of_config(c);
+        return cf_where(cf_folds_make(cells, &split, &run->n_folds, run->fold_of), "%s",
+                        c->data_cells);
     }
-    return cf_folds_stratified(cells, run->n_folds, (uint64_t)c->data_seed, run->fold_of);
+    CF_TRY(cf_folds_read(file, cells, &run->n_folds, run->fold_of));
+    if (run->n_folds > CF_MAX_FOLDS)
+        return cf_fail(CF_E_DATA, "%s: %d folds, at most %d are possible", file, run->n_folds,
+                       CF_MAX_FOLDS);
+    cf_group_by group = (cf_group_by)c->data_group;
+    CF_TRY(cf_where(cf_folds_check(cells, group, run->n_folds, run->fold_of), "%s", file));
+    cf_folds_warn(cells, run->fold_of, group == CF_GROUP_SITE);
+    return CF_OK;
 }
 
 static cf_err save_text(const char *dir, const char *name, const char *text, size_t n)

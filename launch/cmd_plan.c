@@ -90,7 +90,7 @@ static cf_err plan_card(const plan_options *o, job_plan *p)
 
 static cf_err make_plan(const plan_options *o, job_plan *p)
 {
-    int folds_of[CF_GRID_MAX_FOLDS] = {0};
+    int folds_of[CF_GRID_MAX_FOLDS] = {0}, n_folds = 0;
     CF_TRY(cf_setup_init(&p->setup, o->config_path, &o->overrides, o->scheme));
     const cf_config *config = &p->setup.config;
     if (p->setup.scheme == NULL)
@@ -99,7 +99,9 @@ static cf_err make_plan(const plan_options *o, job_plan *p)
                        o->config_path);
     CF_TRY(cf_setup_network(&p->setup, &p->graph));
     CF_TRY(count_images(o, p));
-    CF_TRY(cf_estimate(config, p->setup.scheme, p->counts, p->graph, o->micro_seconds, &p->cost));
+    CF_TRY(cf_setup_folds(&p->setup, &n_folds));
+    CF_TRY(cf_estimate(config, p->setup.scheme, p->counts, n_folds, p->graph, o->micro_seconds,
+                       &p->cost));
     int64_t workers = o->workers > 0 ? o->workers : config->run_workers;
     if (workers == 0) return cf_fail(CF_E_USAGE, "plan: --workers N is missing");
     CF_TRY(cf_grid_plan(&p->cost, (int)workers, (int)config->run_groups, &p->grid));

@@ -123,6 +123,7 @@ static cf_err prepare(const train_options *o, train_job *job)
     cf_setup setup;
     cf_graph *graph = NULL;
     int64_t *counts = NULL;
+    int n_folds = 0;
     cf_err err = CF_OK;
     CF_TRY_GOTO(cf_setup_init(&setup, o->config_path, &o->sets, NULL), out);
     CF_TRY_GOTO(check_setup(&setup), out);
@@ -130,7 +131,9 @@ static cf_err prepare(const train_options *o, train_job *job)
     CF_TRY_GOTO(cf_new(&counts, (size_t)setup.cells.scheme.n_classes, sizeof *counts), out);
     cf_cells_count(&setup.cells, counts);
     job->config = setup.config;
-    CF_TRY_GOTO(cf_estimate(&job->config, &setup.cells.scheme, counts, graph, 0, &job->cost), out);
+    CF_TRY_GOTO(cf_setup_folds(&setup, &n_folds), out);
+    CF_TRY_GOTO(
+        cf_estimate(&job->config, &setup.cells.scheme, counts, n_folds, graph, 0, &job->cost), out);
     CF_TRY_GOTO(locate_run(o->run_dir, job->run_dir, sizeof job->run_dir), out);
 out:
     free(counts);

@@ -14,13 +14,20 @@
 #define UPDATE_BYTES_PER_WEIGHT 40.0
 #define MEMORY_BYTES_PER_SECOND 8e9
 
+/* Images of a class that a fold tests; of sites left out, as if all were of one size. */
+static int64_t tested(const cf_config *config, int64_t count, int n_folds)
+{
+    if (config->data_split != CF_SPLIT_HOLDOUT) return count / n_folds;
+    return (int64_t)((double)count * config->data_test_share + 0.5);
+}
+
 cf_err cf_estimate(const cf_config *config, const cf_scheme *scheme, const int64_t *counts,
-                   const cf_graph *graph, double micro_seconds, cf_grid_cost *cost)
+                   int n_folds, const cf_graph *graph, double micro_seconds, cf_grid_cost *cost)
 {
     int64_t *train = NULL;
     CF_TRY(cf_new(&train, (size_t)scheme->n_classes, sizeof *train));
     for (int c = 0; c < scheme->n_classes; c++)
-        train[c] = counts[c] - counts[c] / config->data_folds;
+        train[c] = counts[c] - tested(config, counts[c], n_folds);
     int64_t steps = cf_sampler_steps(config, train, scheme->n_classes);
     free(train);
     double macs = 3.0 * (double)cf_graph_macs(graph) * (double)config->train_micro_batch;
@@ -28,7 +35,7 @@ cf_err cf_estimate(const cf_config *config, const cf_scheme *scheme, const int64
                                                                 : CF_ESTIMATE_MACS_FP32;
     double element = config->train_reduce == 1 ? 4.0 : 8.0;
     *cost = (cf_grid_cost){
-        .n_folds = (int)config->data_folds,
+        .n_folds = n_folds,
         .steps_per_fold = steps * config->train_epochs,
         .micro_per_step = (int)(config->train_batch / config->train_micro_batch),
         .micro_seconds = micro_seconds > 0 ? micro_seconds : macs / speed,

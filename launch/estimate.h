@@ -13,10 +13,11 @@
 #define CF_ESTIMATE_MACS_BF16 200e9
 #define CF_ESTIMATE_MACS_FP32 80e9
 
-/* counts: images of each class, [scheme->n_classes]; micro_seconds: measured time of one
- * micro-batch, 0: estimated from the multiply-accumulates. graph: of one micro-batch. */
+/* counts: images of each class, [scheme->n_classes]; n_folds: to be trained; micro_seconds:
+ * measured time of one micro-batch, 0: estimated from the multiply-accumulates. graph: of one
+ * micro-batch. */
 CF_CHECKED cf_err cf_estimate(const cf_config *config, const cf_scheme *scheme,
-                              const int64_t *counts, const cf_graph *graph, double micro_seconds,
-                              cf_grid_cost *cost);
+                              const int64_t *counts, int n_folds, const cf_graph *graph,
+                              double micro_seconds, cf_grid_cost *cost);
 
 #endif

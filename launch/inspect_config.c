@@ -2,6 +2,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "coordinator/folds_make.h"
 #include "coordinator/markdown.h"
 #include "launch/inspect.h"
 #include "launch/setup.h"
@@ -96,6 +97,13 @@ static void put_layers(const cf_graph *g, cf_json *j)
 /* ---- the whole --------------------------------------------------------------------------------
  */
 
+/* Sites that nobody has counted yet are taken to be as many as data.folds. */
+static int all_folds(const cf_setup *s)
+{
+    int n_folds = cf_split_n_folds(&s->config, s->has_cells ? &s->cells : NULL);
+    return n_folds > 0 ? n_folds : (int)s->config.data_folds;
+}
+
 static void print_json(const cf_inspection *i, const cf_setup *s, const cf_graph *g,
                        const cf_rank_memory *m, cf_buf *out)
 {
@@ -135,7 +143,7 @@ static cf_err print_text(const cf_setup *s, const cf_graph *g, const cf_rank_mem
     cf_buf_printf(
         out,
         "\n            of a worker that holds all %d folds, micro-batches of %d; libraries apart\n",
-        (int)s->config.data_folds, (int)s->config.train_micro_batch);
+        all_folds(s), (int)s->config.train_micro_batch);
     return CF_OK;
 }
 
@@ -157,8 +165,7 @@ cf_err cf_inspect_config(const cf_inspection *i, cf_buf *out)
     cf_err err = CF_OK;
     CF_TRY_GOTO(cf_setup_init(&setup, i->path, i->overrides, i->scheme), out);
     CF_TRY_GOTO(cf_setup_network(&setup, &graph), out);
-    CF_TRY_GOTO(
-        cf_rank_memory_estimate(&setup.config, graph, (int)setup.config.data_folds, &memory), out);
+    CF_TRY_GOTO(cf_rank_memory_estimate(&setup.config, graph, all_folds(&setup), &memory), out);
     if (i->layers)
         CF_TRY_GOTO(print_dump(&setup, graph, out), out);
     else if (i->json)

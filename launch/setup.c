@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "coordinator/folds_make.h"
 #include "worker/models.h"
 
 /* `name` as seen from the folder of the configuration. */
@@ -82,6 +83,17 @@ cf_err cf_setup_init(cf_setup *setup, const char *config_path, const cf_strings 
     if (found) CF_TRY(cf_cells_open(config->data_cells, &setup->cells));
     setup->has_cells = found;
     return find_scheme(setup, scheme);
+}
+
+cf_err cf_setup_folds(const cf_setup *setup, int *n_folds)
+{
+    const cf_config *config = &setup->config;
+    *n_folds = cf_split_n_folds(config, setup->has_cells ? &setup->cells : NULL);
+    if (*n_folds > 0) return CF_OK;
+    return cf_fail(CF_E_USAGE,
+                   "%s: data.split is leave-site-out, and the number of sites is not known before "
+                   "data.cells is there",
+                   config->path);
 }
 
 cf_err cf_setup_network(const cf_setup *setup, cf_graph **graph)

@@ -26,6 +26,13 @@ typedef struct cf_num_list {
 } cf_num_list;
 
 /* The values of enumerated keys are the index of the word in the table ("sgd|adam|adamw"). */
+typedef enum cf_split_kind {
+    CF_SPLIT_FOLDS,
+    CF_SPLIT_LEAVE_SITE_OUT,
+    CF_SPLIT_HOLDOUT
+} cf_split_kind;
+typedef enum cf_group_by { CF_GROUP_NONE, CF_GROUP_PATIENT, CF_GROUP_SITE } cf_group_by;
+typedef enum cf_missing_patient { CF_MISSING_REFUSE, CF_MISSING_OWN } cf_missing_patient;
 enum cf_network { CF_NETWORK_RESNEXT, CF_NETWORK_SEQUENTIAL };
 enum cf_variant { CF_VARIANT_STANDARD, CF_VARIANT_PAPER };
 enum cf_stem { CF_STEM_FULL /* 7x7/2 + 3x3/2 pool */, CF_STEM_SMALL /* 3x3, no pool */ };

@@ -92,12 +92,27 @@ static cf_err check_augment(const cf_config *c)
     return CF_OK;
 }
 
+static cf_err check_data(const cf_config *c)
+{
+    static const char *const words[] = {"folds", "leave-site-out", "holdout"};
+    if (c->data_folds_file[0] != '\0' && c->data_split != CF_SPLIT_FOLDS)
+        return cf_fail(CF_E_USAGE, "data.split is %s, but data.folds_file is set: it is the split",
+                       words[c->data_split]);
+    return CF_OK;
+}
+
 static cf_err check_run(const cf_config *c)
 {
+    bool holdout = c->data_split == CF_SPLIT_HOLDOUT;
     if (c->run_workers > 0 && c->run_groups > c->run_workers)
         return cf_fail(CF_E_USAGE, "run.groups is %lld; expected at most run.workers %lld",
                        (long long)c->run_groups, (long long)c->run_workers);
-    if (c->data_folds_file[0] == '\0' && c->run_groups > c->data_folds)
+    if (holdout && c->run_groups > 1)
+        return cf_fail(CF_E_USAGE,
+                       "run.groups is %lld; expected at most 1, as data.split is holdout",
+                       (long long)c->run_groups);
+    if (c->data_folds_file[0] == '\0' && c->data_split == CF_SPLIT_FOLDS &&
+        c->run_groups > c->data_folds)
         return cf_fail(CF_E_USAGE, "run.groups is %lld; expected at most data.folds %lld",
                        (long long)c->run_groups, (long long)c->data_folds);
     return CF_OK;
@@ -105,6 +120,7 @@ static cf_err check_run(const cf_config *c)
 
 static cf_err check_all(const cf_config *c)
 {
+    CF_TRY(check_data(c));
     CF_TRY(check_batch(c));
     CF_TRY(check_model(c));
     CF_TRY(check_schedule(c));

@@ -14,6 +14,8 @@
 #include "kernels/base/err.h"
 
 enum { CF_CONTROL_MAX_BYTES = 64 << 20, CF_MAX_FOLDS = 128 };
+/* In fold_of: the image is tested in no fold and trained on in all. */
+enum { CF_FOLD_TRAIN = UINT8_MAX - 1 };
 
 typedef enum cf_message_kind {
     CF_MSG_HELLO = 1, /* worker: I am here */
@@ -50,7 +52,7 @@ typedef struct cf_msg_plan {
     uint64_t data_hash;  /* cells content and folds: goes into checkpoints */
     uint64_t cells_hash; /* cells content: a worker's own cells file must have it */
     int n_folds;
-    uint8_t *fold_of; /* owned, [n_images] fold of each image */
+    uint8_t *fold_of; /* owned, [n_images] fold of each image, or CF_FOLD_TRAIN */
     int64_t n_images;
     int n_groups;
     int32_t *group_of_fold;   /* owned, [n_folds]; -1: not run in this job (--fold) */

@@ -61,7 +61,9 @@ static cf_err check_plan(const Cf__Plan *w)
         return bad("PLAN", "group out of range");
     }
     for (size_t i = 0; i < w->fold_of.len; i++) {
-        if (w->fold_of.data[i] >= w->n_folds) return bad("PLAN", "fold of an image out of range");
+        uint8_t fold = w->fold_of.data[i];
+        if (fold >= w->n_folds && fold != CF_FOLD_TRAIN)
+            return bad("PLAN", "fold of an image out of range");
     }
     return CF_OK;
 }

@@ -66,7 +66,7 @@ static void fill_plan(cf_message *m, uint8_t *fold_of, int32_t *group_of_fold, i
 static void plan_comes_back_as_sent(void **state)
 {
     (void)state;
-    uint8_t fold_of[] = {0, 2, 1, 1, 0};
+    uint8_t fold_of[] = {0, 2, 1, CF_FOLD_TRAIN, 0};
     int32_t group_of_fold[] = {1, -1, 0}, workers[] = {0, 0, 1, 1};
     cf_message m, back;
     fill_plan(&m, fold_of, group_of_fold, workers);
@@ -95,8 +95,8 @@ static void plan_with_indices_out_of_range_is_refused(void **state)
         uint8_t fold;
         int32_t group_of_fold, group_of_worker;
         int n_folds, n_groups;
-    } wrong[] = {{3, 0, 0, 3, 2}, {0, 2, 0, 3, 2}, {0, -2, 0, 3, 2}, {0, 0, -1, 3, 2},
-                 {0, 0, 2, 3, 2}, {0, 0, 0, 0, 2}, {0, 0, 0, 3, 0}};
+    } wrong[] = {{3, 0, 0, 3, 2},  {255, 0, 0, 3, 2}, {0, 2, 0, 3, 2}, {0, -2, 0, 3, 2},
+                 {0, 0, -1, 3, 2}, {0, 0, 2, 3, 2},   {0, 0, 0, 0, 2}, {0, 0, 0, 3, 0}};
     for (size_t i = 0; i < sizeof wrong / sizeof *wrong; i++) {
         cf_message m;
         cf_buf wire = {0};
@@ -311,7 +311,8 @@ static void damaged_plans_are_refused_or_in_range(void **state)
             refused++;
         } else if (back.kind == CF_MSG_PLAN) {
             for (int64_t i = 0; i < back.plan.n_images; i++) {
-                assert_true(back.plan.fold_of[i] < back.plan.n_folds);
+                uint8_t fold = back.plan.fold_of[i];
+                assert_true(fold < back.plan.n_folds || fold == CF_FOLD_TRAIN);
             }
             for (int i = 0; i < back.plan.n_workers; i++) {
                 assert_in_range(back.plan.group_of_worker[i], 0, back.plan.n_groups - 1);
