@@ -208,7 +208,7 @@ static unsigned sample(const uint8_t *row, size_t i, unsigned bits)
         return v >> 8;
     }
     size_t bit = i * bits;
-    return row[bit / 8] >> (8 - bits - bit % 8) & ((1u << bits) - 1);
+    return (unsigned)row[bit / 8] >> (8 - bits - bit % 8) & ((1u << bits) - 1);
 }
 
 /* One row of a block. plane: which colour a row of separate planes is; -1: all, pixel by pixel.
