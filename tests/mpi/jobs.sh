@@ -134,6 +134,34 @@ folds)
   "$program" report array >/dev/null
   same whole array
   ;;
+splits)
+  "$program" synth -o phantoms --images 126 --size 32 --scheme bm7 --seed 5 >/dev/null
+  # 21 patients of six images, seven at each of three sites
+  find phantoms -name '*.png' | sort | awk -F/ '
+    BEGIN { print "path,label,site,patient" }
+    { p = NR % 21; printf "%s,%s,site %d,patient %d\n", $0, $(NF - 1), p % 3, p }' >manifest.csv
+  "$program" pack manifest.csv --scheme bm7 -o cells.cells >/dev/null
+  train left 2 --set data.split=leave-site-out --set data.group=patient
+  "$program" split cells.cells --leave-out site -o left.csv >/dev/null
+  cmp left.csv left/folds.csv || fail "split and train leave sites out in different ways"
+  for site in 0 1 2; do
+    [ "$(cut -d, -f2 left/fold-$site/predictions.csv | sort -u | grep -v '^site$')" = "site $site" ] ||
+      fail "fold $site tests other sites"
+  done
+  train held 2 --set data.split=holdout --set data.group=patient
+  "$program" split cells.cells --test-share 0.2 --group patient -o held.csv >/dev/null
+  cmp held.csv held/folds.csv || fail "split and train hold out other images"
+  # no patient on both sides: each has one word for all its images
+  torn="$(awk -F, 'NR == FNR { patient[$1] = $4; next }
+    FNR > 1 { if (patient[$1] in seen && seen[patient[$1]] != $2) n++; seen[patient[$1]] = $2 }
+    END { print length(seen) == 21 ? n + 0 : "no" }' manifest.csv held.csv)"
+  [ "$torn" = 0 ] || fail "$torn patients are torn apart"
+  [ ! -e held/fold-1 ] || fail "a hold-out trained two folds"
+  train given 1 --set data.folds_file=held.csv
+  for file in fold-0/predictions.csv metrics.json table.md; do
+    cmp "held/$file" "given/$file" || fail "the folds file gives another $file"
+  done
+  ;;
 refused)
   make_cells
   train run 1
