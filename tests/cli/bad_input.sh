@@ -56,13 +56,27 @@ touch plain
 expect 3 "nowhere" pack nowhere --scheme bm7 -o x.cells
 expect 3 "empty" pack empty --scheme bm7 -o x.cells
 expect 3 "EOS_00002.png" pack truncated --scheme bm7 -o x.cells
-expect 3 "XYZ" pack foreign --scheme bm7 -o x.cells
+expect 3 "XYZ \(1\)" pack foreign --scheme bm7 -o x.cells
+expect 3 "no-such.csv" pack no-such.csv --scheme bm7 -o x.cells
+printf 'path,label\nphantoms/BLA/BLA_00001.png,BLA\nphantoms/BLA/BLA_00001.png,EOS\n' >twice.csv
+expect 3 "twice.csv:3:1: phantoms/BLA/BLA_00001.png is on line 2 too" pack twice.csv --scheme bm7 -o x.cells
+expect 3 "both phantoms and one" pack phantoms one --scheme bm7 -o x.cells
+expect 2 "--um-per-px .*found 'A=0'" pack A=phantoms B=one --scheme bm7 -o x.cells --um-per-px A=0
+expect 2 "--um-per-px C=1: no source of that site" pack A=phantoms B=one --scheme bm7 -o x.cells --um-per-px C=1
+expect 2 "one/BLA/BLA_00001.png has none" pack A=phantoms B=one --scheme bm7 -o x.cells --um-per-px A=1 --crop-um 9
+lines=4 expect 3 "a field of 99 um is 99 px at 1 um/px, more than the image's 32 x 32" \
+  pack one --scheme bm7 -o x.cells --um-per-px 1 --crop-um 99
 expect 2 "nosuchscheme" pack phantoms --scheme nosuchscheme -o x.cells
 expect 2 "scheme" pack phantoms -o x.cells
 expect 5 "plain/x.cells|plain" pack phantoms --scheme bm7 -o plain/x.cells
 expect 5 "/proc" pack phantoms --scheme bm7 -o /proc/x.cells
 absent "x.cells*"
 absent "*.tmp-*"
+tried=$((tried + 1))
+"$program" pack A=phantoms B=one --scheme bm7 -o pooled.cells --um-per-px A=.5 --um-per-px 1 --crop-um 10 \
+  --size 16 --json >out || failed=$((failed + 1))
+grep -q '"um_per_px": 0.625' out || { failed=$((failed + 1)); echo "FAILED: 10 um in 16 px:"; cat out; }
+expect 0 "XYZ \(1\)" pack foreign one --scheme bm7 -o dropped.cells --drop-unmapped
 expect 0 "EOS_00002.png" pack truncated --scheme bm7 -o skipped.cells --skip-damaged
 
 # synth
