@@ -292,7 +292,7 @@ static void split_column_becomes_a_folds_file(void **state)
     fixture f;
     fixture_init(&f);
     for (int i = 0; i < 4; i++) {
-        char name[8];
+        char name[16];
         snprintf(name, sizeof name, "%d.png", i);
         add_image(&f, name, SIDE, SIDE);
     }
