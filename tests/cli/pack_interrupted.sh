@@ -33,8 +33,9 @@ for signal in INT TERM HUP; do
     sed 's/^/    /' log
     failed=1
   fi
-  if [ "$(ls out)" != x.cells ] || [ "$(sha256sum out/x.cells)" != "$before" ]; then
-    echo "FAILED: SIG$signal left: $(ls out | tr '\n' ' ')"
+  left="$(echo out/*)"
+  if [ "$left" != out/x.cells ] || [ "$(sha256sum out/x.cells)" != "$before" ]; then
+    echo "FAILED: SIG$signal left: $left"
     failed=1
   fi
 done
