@@ -2,7 +2,8 @@
 # Whole jobs on phantom cells (synthetic): the one law, resuming, and refusals. One case a call:
 #   jobs.sh PROGRAM CASE
 # Each case compares bytes. Needs mpirun. CYTOFOLD_TEST_DEVICE=cuda: on that device. Where an epoch takes
-# long: CYTOFOLD_TEST_EPOCHS, of each training (4), and CYTOFOLD_TEST_LONG, of those that are killed (40).
+# long: CYTOFOLD_TEST_EPOCHS, of each training (4), CYTOFOLD_TEST_LONG, of those that are killed (40), and
+# CYTOFOLD_TEST_KILLS, how many are killed (2).
 set -euo pipefail
 export LC_ALL=C OMPI_ALLOW_RUN_AS_ROOT=1 OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1
 program="$1" name="$2"
@@ -120,7 +121,7 @@ again)
 kill-worker | kill-launcher)
   make_cells
   train whole 2 "${long[@]}"
-  for try in 1 2; do
+  for ((try = 1; try <= ${CYTOFOLD_TEST_KILLS:-2}; try++)); do
     kill_once "cut$try" "${name#kill-}"
     train "cut$try" 3 "${long[@]}"
     grep -q "goes on at step" "cut$try.log" || fail "cut$try did not resume"
