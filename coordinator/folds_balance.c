@@ -10,6 +10,8 @@
 
 /* Every pass lowers an integer cost, so it ends; this many passes are far more than ever seen. */
 enum { MAX_PASSES = 1000 };
+/* Groups of which all pairs are looked at: 2 million of them a pass. */
+enum { MAX_PAIRED = 2000 };
 /* Random moves that are tried before a class is given up. */
 enum { MAX_KICKS = 1000 };
 
@@ -261,6 +263,46 @@ static bool improve(balance *b, int32_t *present)
     return moved;
 }
 
+/* Sum of products of two groups' shares. */
+static int64_t overlap(const balance *b, int32_t k, int32_t l)
+{
+    int64_t sum = 0, d = b->first[k], e = b->first[l];
+    while (d < b->first[k + 1] && e < b->first[l + 1]) {
+        const entry *p = &b->entries[d], *q = &b->entries[e];
+        if (p->row == q->row) sum += (int64_t)p->share * q->share;
+        d += p->row <= q->row;
+        e += q->row <= p->row;
+    }
+    return sum;
+}
+
+/* One pass over all pairs of groups; false when none changed places. */
+static bool improve_pairs(balance *b)
+{
+    bool moved = false;
+    for (int32_t i = 0; i < b->groups->n; i++)
+        for (int32_t j = i + 1; j < b->groups->n; j++) {
+            int32_t k = b->order[i], l = b->order[j];
+            int f = b->part_of[k], h = b->part_of[l];
+            if (f == h) continue;
+            int64_t apart = cost_of_moving(b, k, f, h) + cost_of_moving(b, l, h, f);
+            if (apart >= 2 * overlap(b, k, l)) continue;
+            move(b, k, h);
+            move(b, l, f);
+            moved = true;
+        }
+    return moved;
+}
+
+/* Until neither a move nor, with few enough groups, an exchange lowers the cost. */
+static void improve_all(balance *b)
+{
+    int pass = 0;
+    do {
+        while (pass++ < MAX_PASSES && improve(b, NULL)) continue;
+    } while (b->groups->n <= MAX_PAIRED && pass < MAX_PASSES && improve_pairs(b));
+}
+
 /* Moves the cheapest group of class c that leaves fewer classes than n_lone in one part alone.
  * False when there is none. */
 static bool free_class(balance *b, int c, int n_lone, int32_t *present)
@@ -346,7 +388,7 @@ cf_err cf_folds_balance(const cf_groups *groups, const cf_cells *cells, int n_pa
     CF_TRY_GOTO(sort_groups(&b, by_unevenness), out);
     deal_greedily(&b);
     CF_TRY_GOTO(sort_groups(&b, by_key), out);
-    for (int pass = 0; pass < MAX_PASSES && improve(&b, NULL); pass++) continue;
+    improve_all(&b);
     err = free_classes(&b, cells);
 out:
     balance_fini(&b);

@@ -16,18 +16,20 @@
  * 1. Greedy, after scikit-learn's StratifiedGroupKFold: groups with the most uneven class counts
  *    (largest variance over classes) first, ties in the seeded order of groups->keys, each to the
  *    part where the cost grows least (the first of equals).
- * 2. Groups are visited in seeded order and moved where that lowers the cost, until no move of a
- *    single group does. So for all parts f, h and groups g in f, with s_g(r) the group's share:
- *        sum_r s_g(r) (d(r, f) - d(r, h)) <= sum_r s_g(r)^2,   d(r, p) = s(r, p) - shares[p],
- *    the stated bound; for equal parts it follows that the squared distance of two parts' shares is
- *    at most the sum of the squared shares of their groups.
+ * 2. In seeded order groups are moved where that lowers the cost, and (with at most 2,000 groups)
+ *    any two change places where that does, until no move of one group would. Hence the bound: with
+ *    s_g(r) the share of group g and d(r, p) = s(r, p) - shares[p], for all g in f and all h,
+ *        sum_r s_g(r) (d(r, f) - d(r, h)) <= sum_r s_g(r)^2.
+ *    For equal parts it follows that the squared distance between the shares of two parts is at
+ *    most the sum of the squared shares of their groups.
  * 3. A class that ended in one part alone, which training without that part would never see, gets
  *    its cheapest group moved out (after random moves, where none helps by itself), and step 2 goes
- * on without the moves that would undo it (so the bound holds but for those). CF_E_DATA naming a
- * class after 1,000 random moves in vain. A function of the groups' names, their class counts,
- * shares and seed: not of the order of images. The seed has a say in ties and in step 2, so it may
- * change nothing where groups are few. CF_E_DATA for more than 2^25 images. Memory: 12 bytes a
- * group and class in it. */
+ *    on without moves that would undo it, which the bound then leaves out.
+ * A function of the groups' names, their class counts, shares and seed: not of the order of images.
+ * The seed has a say in ties and in step 2, so it may change nothing where groups are few. Memory:
+ * about 20 bytes a group and class in it, 12 more an image for the groups themselves.
+ * CF_E_DATA naming a class that 1,000 random moves did not bring into two parts, and for more than
+ * 2^25 images. */
 CF_CHECKED cf_err cf_folds_balance(const cf_groups *groups, const cf_cells *cells, int n_parts,
                                    const int64_t *shares, uint8_t *part_of);
 

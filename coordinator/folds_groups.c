@@ -192,8 +192,11 @@ cf_err cf_groups_check(const cf_groups *g, const cf_cells *cells, int needed, co
                           images[c] == 1 ? "" : "s");
     cf_err err = CF_OK;
     if (small.len > 0)
-        err = cf_fail(CF_E_DATA, "%s need images of at least %d %ss in every class: %s", purpose,
-                      needed, word, cf_buf_text(&small));
+        err = cf_fail(CF_E_DATA,
+                      "%s need images of at least %d %ss in every class: %s; merge or drop "
+                      "the class in the scheme%s",
+                      purpose, needed, word, cf_buf_text(&small),
+                      needed > 2 ? ", or make fewer folds" : "");
     cf_buf_fini(&small);
     return err;
 }

@@ -95,7 +95,7 @@ def compare(program, kind, arguments):
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("program")
-    parser.add_argument("--manifests", type=int, default=300)
+    parser.add_argument("--manifests", type=int, default=200)
     parser.add_argument("--seed", type=int, default=2021)
     arguments = parser.parse_args()
     print(f"parity: scikit-learn {sklearn.__version__}, seed {arguments.seed}")

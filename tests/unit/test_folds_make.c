@@ -75,8 +75,7 @@ static void open_cells(const manifest *m, cf_cells *cells)
 /* ---- what is known without the code under test ------------------------------------------------
  */
 
-/* images[c][g] of class c in group g, where groups are numbered by patient, site or (NONE) image's
- * own number modulo nothing: not needed. */
+/* images[c][g] of class c in group g: a patient or a site, by its number. */
 typedef struct table {
     int n_groups, n_classes;
     int images[MAX_CLASSES + 1][MAX_NAMES]; /* the row behind the classes: all */
