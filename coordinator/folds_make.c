@@ -93,14 +93,22 @@ static cf_err check_training(const cf_cells *cells, int n_folds, const int64_t *
     return err;
 }
 
+/* counts: [n_classes][n_folds] images tested, owned by the caller. */
+static cf_err count_tested(const cf_cells *cells, int n_folds, const uint8_t *fold_of,
+                           int64_t **counts)
+{
+    CF_TRY(cf_new(counts, (size_t)cells->scheme.n_classes * (size_t)n_folds, sizeof **counts));
+    for (int64_t i = 0; i < cells->n; i++)
+        if (fold_of[i] < n_folds) (*counts)[(int64_t)cells->labels[i] * n_folds + fold_of[i]]++;
+    return CF_OK;
+}
+
 cf_err cf_folds_check(const cf_cells *cells, cf_group_by group, int n_folds, const uint8_t *fold_of)
 {
     int64_t images[CF_MAX_CLASSES], *counts = NULL;
     cf_cells_count(cells, images);
     if (group != CF_GROUP_NONE) CF_TRY(check_whole(cells, group, fold_of));
-    CF_TRY(cf_new(&counts, (size_t)cells->scheme.n_classes * (size_t)n_folds, sizeof *counts));
-    for (int64_t i = 0; i < cells->n; i++)
-        if (fold_of[i] < n_folds) counts[(int64_t)cells->labels[i] * n_folds + fold_of[i]]++;
+    CF_TRY(count_tested(cells, n_folds, fold_of, &counts));
     cf_err err = check_training(cells, n_folds, counts, images);
     free(counts);
     return err;
@@ -138,6 +146,23 @@ static void set_shares(const cf_split *split, int n_parts, int64_t shares[CF_MAX
     shares[1] = CF_SHARE_ONE - shares[0];
 }
 
+/* Groups may be too few or too large for a class to be in every fold. */
+static void warn_untested(const cf_cells *cells, int n_folds, const uint8_t *fold_of)
+{
+    int64_t *counts = NULL, images[CF_MAX_CLASSES];
+    cf_buf list = {0};
+    if (count_tested(cells, n_folds, fold_of, &counts) != CF_OK) return;
+    cf_cells_count(cells, images);
+    for (int c = 0; c < cells->scheme.n_classes; c++)
+        for (int f = 0; f < n_folds; f++)
+            if (images[c] > 0 && counts[(int64_t)c * n_folds + f] == 0)
+                cf_buf_printf(&list, "%s%s in fold %d", list.len > 0 ? ", " : "",
+                              cells->scheme.classes[c].code, f);
+    if (list.len > 0) cf_log_warn("classes without an image to test: %s", cf_buf_text(&list));
+    cf_buf_fini(&list);
+    free(counts);
+}
+
 static cf_err deal_groups(const cf_cells *cells, const cf_split *split, const cf_groups *groups,
                           uint8_t *fold_of)
 {
@@ -158,6 +183,7 @@ static cf_err deal_groups(const cf_cells *cells, const cf_split *split, const cf
         uint8_t part = part_of[groups->of_image[i]];
         fold_of[i] = holdout && part == 1 ? CF_FOLD_TRAIN : part;
     }
+    if (err == CF_OK && !holdout) warn_untested(cells, n_parts, fold_of);
     free(part_of);
     return err;
 }

@@ -15,6 +15,13 @@
 
 enum { MAX_IMAGES = 3000, MAX_NAMES = 160, MAX_CLASSES = 9, MAX_PARTS = 10, TRIALS = 1000 };
 
+/* CYTOFOLD_TEST_TRIALS: for a soak. */
+static int n_trials(void)
+{
+    const char *wanted = getenv("CYTOFOLD_TEST_TRIALS");
+    return wanted && atoi(wanted) > 0 ? atoi(wanted) : TRIALS;
+}
+
 /* ---- random manifests -------------------------------------------------------------------------
  */
 
@@ -286,7 +293,7 @@ static void thousand_random_manifests_keep_groups_whole(void **state)
     tally count = {0};
     manifest *m = malloc(sizeof *m);
     assert_non_null(m);
-    for (uint32_t trial = 0; count.made < TRIALS; trial++) {
+    for (uint32_t trial = 0; count.made < n_trials(); trial++) {
         cf_rng rng = cf_rng_at(31, 0, 0, trial, CF_PURPOSE_TEST);
         try_groups(&rng, m, &count);
     }
@@ -330,7 +337,7 @@ static void thousand_random_manifests_leave_each_site_out(void **state)
     tally count = {0};
     manifest *m = malloc(sizeof *m);
     assert_non_null(m);
-    for (uint32_t trial = 0; count.made + count.refused < TRIALS; trial++) {
+    for (uint32_t trial = 0; count.made + count.refused < n_trials(); trial++) {
         cf_rng rng = cf_rng_at(32, 0, 0, trial, CF_PURPOSE_TEST);
         try_sites(&rng, m, &count);
     }
@@ -387,7 +394,7 @@ static void thousand_random_manifests_hold_a_share_out(void **state)
     tally count = {0};
     manifest *m = malloc(sizeof *m);
     assert_non_null(m);
-    for (uint32_t trial = 0; count.made < TRIALS; trial++) {
+    for (uint32_t trial = 0; count.made < n_trials(); trial++) {
         cf_rng rng = cf_rng_at(33, 0, 0, trial, CF_PURPOSE_TEST);
         try_holdout(&rng, m, &count);
     }
