@@ -88,6 +88,12 @@ expect 3 "nothere" split nothere.cells --folds 5 -o folds.csv
 expect 3 "plain" split plain --folds 5 -o folds.csv
 expect 3 "BLA" split good.cells --folds 9 -o folds.csv
 expect 2 "folds" split good.cells --folds 1 -o folds.csv
+expect 2 "leave-out nose, expected site" split good.cells --leave-out nose -o folds.csv
+expect 2 "group hospital, expected none or patient or site" split good.cells --group hospital -o folds.csv
+expect 2 "test-share" split good.cells --test-share 1.5 -o folds.csv
+expect 2 "no --folds with it" split good.cells --test-share 0.2 --folds 5 -o folds.csv
+expect 3 "images have no patient" split good.cells --group patient -o folds.csv
+expect 3 "one site" split good.cells --leave-out site -o folds.csv
 head -c 4000 good.cells >cut.cells
 expect 3 "cut.cells" split cut.cells --folds 5 -o folds.csv
 absent "folds.csv*"

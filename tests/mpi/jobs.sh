@@ -152,6 +152,10 @@ splits)
   train held 2 --set data.split=holdout --set data.group=patient
   "$program" split cells.cells --test-share 0.2 --group patient -o held.csv >/dev/null
   cmp held.csv held/folds.csv || fail "split and train hold out other images"
+  # what cannot be promised is said once, and only where it cannot
+  "$program" split cells.cells -o torn.csv 2>torn.log >/dev/null
+  [ "$(grep -c "21 of 21 patients have images in more than one fold" torn.log)" = 1 ] || fail "$(cat torn.log)"
+  ! grep -q "patient" left.log held.log || fail "$(grep patient left.log held.log)"
   # no patient on both sides: each has one word for all its images
   torn="$(awk -F, 'NR == FNR { patient[$1] = $4; next }
     FNR > 1 { if (patient[$1] in seen && seen[patient[$1]] != $2) n++; seen[patient[$1]] = $2 }
