@@ -199,6 +199,39 @@ static void faults_are_named_by_line_and_column(void **state)
     fixture_fini(&f);
 }
 
+/* Cut short or with a bit flipped, here and there: packed or refused, never worse. */
+static void any_damage_to_a_manifest_is_survived(void **state)
+{
+    (void)state;
+    static const char good[] =
+        "path,label,split,x,y,um_per_px,site\n"
+        "a.png,BLA,train,4,5.5,.1,M\n\"a.png\",EOS,test,6,7,,\"N \"\"O\"\"\"\n";
+    fixture f;
+    fixture_init(&f);
+    add_image(&f, "a.png", SIDE, SIDE);
+    f.options.damaged = CF_PACK_SKIP;
+    f.options.threads = 1;
+    int n_packed = 0, n_refused = 0;
+    for (size_t i = 0; i < 9 * (sizeof good - 1); i += 7) {
+        char text[sizeof good];
+        memcpy(text, good, sizeof good);
+        if (i % 9 == 8)
+            text[i / 9] = '\0';
+        else
+            text[i / 9] = (char)(text[i / 9] ^ 1 << i % 9);
+        assert_int_equal(cf_file_save(f.manifests[0], text, i % 9 == 8 ? i / 9 : sizeof good - 1),
+                         CF_OK);
+        cf_pack_result_fini(&f.result);
+        cf_err err = cf_pack(&f.options, &f.result);
+        if (err != CF_OK && err != CF_E_DATA) fail_msg("code %d: %s", (int)err, cf_err_text());
+        n_packed += err == CF_OK;
+        n_refused += err != CF_OK;
+    }
+    print_message("%d packed, %d refused\n", n_packed, n_refused);
+    assert_true(n_packed > 0 && n_refused > 0);
+    fixture_fini(&f);
+}
+
 static void missing_files_are_all_named(void **state)
 {
     (void)state;
@@ -447,6 +480,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(rows_become_images_with_site_and_patient),
         cmocka_unit_test(faults_are_named_by_line_and_column),
+        cmocka_unit_test(any_damage_to_a_manifest_is_survived),
         cmocka_unit_test(missing_files_are_all_named),
         cmocka_unit_test(unknown_labels_are_refused_with_counts_or_dropped),
         cmocka_unit_test(labels_make_a_scheme_of_their_own),

@@ -140,12 +140,42 @@ static void reduction_does_not_alias(void **state)
     cf_image_fini(&in);
 }
 
+/* Index into n pixels mirrored at both ends, the slow way. */
+static int mirrored(int k, int n)
+{
+    while (k < 0 || k >= n) k = k < 0 ? -k : 2 * (n - 1) - k;
+    return k;
+}
+
+/* Rectangles inside, over every border and far outside. */
+static void crop_is_mirrored_wherever_it_lies(void **state)
+{
+    (void)state;
+    enum { H = 5, W = 7 };
+    uint8_t pixels[H * W * 3];
+    for (int i = 0; i < H * W * 3; i++) pixels[i] = (uint8_t)(i * 37); /* all different */
+    const cf_image in = {.height = H, .width = W, .pixels = pixels};
+    for (int side = 1; side <= 12; side++)
+        for (int at = -30; at <= 30; at++) {
+            cf_image out;
+            assert_int_equal(cf_image_crop(&in, at, 3 - at, side, side, &out), CF_OK);
+            for (int i = 0; i < side * side * 3; i++) {
+                int x = mirrored(at + i / 3 % side, W), y = mirrored(3 - at + i / 3 / side, H);
+                assert_int_equal(out.pixels[i], pixels[(y * W + x) * 3 + i % 3]);
+            }
+            cf_image_fini(&out);
+        }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(resize_equals_pil),        cmocka_unit_test(same_size_is_a_copy),
-        cmocka_unit_test(flat_color_stays_exactly), cmocka_unit_test(resize_follows_the_definition),
+        cmocka_unit_test(resize_equals_pil),
+        cmocka_unit_test(same_size_is_a_copy),
+        cmocka_unit_test(flat_color_stays_exactly),
+        cmocka_unit_test(resize_follows_the_definition),
         cmocka_unit_test(reduction_does_not_alias),
+        cmocka_unit_test(crop_is_mirrored_wherever_it_lies),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

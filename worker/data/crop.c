@@ -1,5 +1,4 @@
 /* Cutting a rectangle out of an image, over its borders where need be. */
-#include <stdlib.h>
 #include <string.h>
 
 #include "kernels/base/mem.h"
@@ -16,16 +15,29 @@ static int mirror(int64_t k, int n)
     return (int)(k < n ? k : period - k);
 }
 
+/* Columns from..to-1 of a row that begins at column x0 of `row` ([n][3]), mirrored. */
+static void put_mirrored(const uint8_t *row, int n, int x0, int from, int to, uint8_t *out)
+{
+    for (int x = from; x < to; x++)
+        memcpy(out + 3 * (size_t)x, row + 3 * (size_t)mirror((int64_t)x0 + x, n), 3);
+}
+
 cf_err cf_image_crop(const cf_image *in, int x0, int y0, int height, int width, cf_image *out)
 {
     *out = (cf_image){0};
     CF_TRY(cf_image_alloc("patch", height, width, INT64_MAX, out));
-    uint8_t *q = out->pixels;
+    /* columns that are inside: copied in one go */
+    int64_t left = -(int64_t)x0, right = (int64_t)in->width - x0;
+    int from = (int)(left < 0 ? 0 : left > width ? width : left);
+    int to = (int)(right < from ? from : right > width ? width : right);
     for (int y = 0; y < height; y++) {
         const uint8_t *row =
             in->pixels + (size_t)mirror((int64_t)y0 + y, in->height) * (size_t)in->width * 3;
-        for (int x = 0; x < width; x++, q += 3)
-            memcpy(q, row + (size_t)mirror((int64_t)x0 + x, in->width) * 3, 3);
+        uint8_t *q = out->pixels + (size_t)y * (size_t)width * 3;
+        put_mirrored(row, in->width, x0, 0, from, q);
+        if (to > from)
+            memcpy(q + 3 * (size_t)from, row + 3 * ((int64_t)x0 + from), 3 * (size_t)(to - from));
+        put_mirrored(row, in->width, x0, to, width, q);
     }
     return CF_OK;
 }
