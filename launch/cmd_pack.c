@@ -271,21 +271,17 @@ out:
 
 const cf_verb cf_verb_pack = {
     "pack", "put image files into one cells file", "SRC... --scheme S -o X.cells [options]",
-    "SRC is a folder or a manifest; NAME=SRC says that site NAME made its images, and puts NAME/\n"
-    "before their ids. A folder holds a folder per class, named by the class's code, its name or "
-    "an\n"
-    "alias of the scheme; below it images may lie at any depth. A manifest is a file *.csv with "
-    "the\n"
-    "columns path,label and, where there are any, site,patient,split,um_per_px,x,y: paths start "
-    "from\n"
-    "its folder; a split (train, test, val, or a fold's number) becomes X.folds.csv beside "
-    "X.cells,\n"
-    "with test as fold 0; a row with x and y is one cell of a whole field, cut out round that "
-    "pixel,\n"
-    "its border mirrored where the field ends.\n"
-    "JPEG, PNG and TIFF are read, whatever the file is called: alpha is dropped, 16 bits are cut "
-    "to\n"
-    "8, grey, palette and CMYK become RGB, the orientation is applied. Without --size all images\n"
-    "must have one size.\n"
-    "Images that cannot be read are named and stop the packing; --skip-damaged leaves them out.",
+    "SRC is a folder or a manifest; NAME=SRC says that site NAME made its images, and puts\n"
+    "NAME/ before their ids and patients. A folder holds a folder per class, named by the\n"
+    "class's code, its name or an alias of the scheme; below it images may lie at any depth.\n"
+    "A manifest is a file *.csv with the columns path,label and, where there are any,\n"
+    "site,patient,split,um_per_px,x,y: paths start from its folder; a site given there comes\n"
+    "before NAME; a split (train, test, val, or a fold's number) becomes X.folds.csv beside\n"
+    "X.cells, with test as fold 0; a row with x and y is one cell of a whole field, cut out\n"
+    "round that pixel, its border mirrored where the field ends.\n"
+    "JPEG, PNG and TIFF are read, whatever the file is called: alpha is dropped, 16 bits are\n"
+    "cut to 8, grey, palette and CMYK become RGB, the orientation is applied, of a TIFF the\n"
+    "first page is taken. Without --size all images must have one size.\n"
+    "Images that cannot be read are named and stop the packing; --skip-damaged leaves them\n"
+    "out.",
     run};

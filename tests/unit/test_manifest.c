@@ -282,14 +282,14 @@ static void labels_make_a_scheme_of_their_own(void **state)
     fixture_fini(&f);
 }
 
-static void named_sources_may_have_the_same_ids(void **state)
+static void named_sources_may_have_the_same_ids_and_patients(void **state)
 {
     (void)state;
     fixture f;
     fixture_init(&f);
     add_image(&f, "a.png", SIDE, SIDE);
-    set_manifest(&f, 0, "path,label\na.png,BLA\n");
-    set_manifest(&f, 1, "path,label\na.png,EOS\n");
+    set_manifest(&f, 0, "path,label,patient\na.png,BLA,17\n");
+    set_manifest(&f, 1, "path,label,patient\na.png,EOS,17\n");
     f.options.n_sources = 2;
     assert_refused(&f, CF_E_DATA, "a.png is in both");
     f.sources[0].name = f.sources[0].site = "Munich";
@@ -301,6 +301,8 @@ static void named_sources_may_have_the_same_ids(void **state)
     assert_string_equal(cells.ids[0], "Berlin/a.png");
     assert_string_equal(cells.ids[1], "Munich/a.png");
     assert_string_equal(cells.site_names.items[cells.sites[1]], "Munich");
+    assert_string_equal(cells.patient_names.items[cells.patients[0]], "Berlin/17");
+    assert_int_equal(cells.patient_names.n, 2);
     cf_cells_close(&cells);
     fixture_fini(&f);
 }
@@ -484,7 +486,7 @@ int main(void)
         cmocka_unit_test(missing_files_are_all_named),
         cmocka_unit_test(unknown_labels_are_refused_with_counts_or_dropped),
         cmocka_unit_test(labels_make_a_scheme_of_their_own),
-        cmocka_unit_test(named_sources_may_have_the_same_ids),
+        cmocka_unit_test(named_sources_may_have_the_same_ids_and_patients),
         cmocka_unit_test(split_column_becomes_a_folds_file),
         cmocka_unit_test(centres_are_cropped_to_one_physical_field),
         cmocka_unit_test(cells_are_cut_out_of_fields_decoded_once),

@@ -18,7 +18,7 @@
 typedef struct cf_source {
     const char *path; /* a folder of class folders, or a manifest: a file whose name ends in .csv */
     const char *site; /* of images that name none themselves; "" for none */
-    const char *name; /* ids begin with "<name>/"; "" for as they are */
+    const char *name; /* ids and packed patients begin with "<name>/"; "" for as they are */
     double um_per_px; /* of images that name none themselves; 0: not known */
 } cf_source;
 

@@ -182,8 +182,11 @@ static cf_err write_image(packer *p, int64_t i, const cf_image *image)
     }
     if (image->height != r->height || image->width != r->width) return size_error(p, i, image);
     if (!p->writer) return CF_OK; /* only reading on to name all damaged images */
-    CF_TRY(
-        cf_cells_add(p->writer, item->id, item->label, item->site, item->patient, image->pixels));
+    char patient[CF_PATH_MAX] = "";
+    if (*item->patient) /* the 17th of one centre is not the 17th of another */
+        CF_TRY(cf_path_join(patient, sizeof patient, p->list.sources[item->source].name,
+                            item->patient));
+    CF_TRY(cf_cells_add(p->writer, item->id, item->label, item->site, patient, image->pixels));
     if (p->list.has_folds) {
         char fold[16];
         snprintf(fold, sizeof fold, "%d", item->fold);
