@@ -202,16 +202,15 @@ static void count_presence(const balance *b, int32_t k, int p, int sign, int32_t
         present[g->counts[e].class_index * b->n_parts + p] += sign;
 }
 
-/* Classes that stand in one part alone; *which is the first of them. */
-static int count_lone(const balance *b, const int32_t *present, int *which)
+/* Classes that stand in one part alone; *which is the one behind `skip` others. */
+static int count_lone(const balance *b, const int32_t *present, int skip, int *which)
 {
     int n_lone = 0;
-    for (int c = b->n_rows - 2; c >= 0; c--) {
+    for (int c = 0; c < b->n_rows - 1; c++) {
         int n = 0;
         for (int p = 0; p < b->n_parts; p++) n += present[c * b->n_parts + p] > 0;
         if (n != 1) continue;
-        n_lone++;
-        *which = c;
+        if (n_lone++ == skip) *which = c;
     }
     return n_lone;
 }
@@ -234,7 +233,7 @@ static int lone_after(const balance *b, int32_t k, int h, int32_t *present)
 {
     int which;
     count_move(b, k, h, present);
-    int n_lone = count_lone(b, present, &which);
+    int n_lone = count_lone(b, present, 0, &which);
     count_presence(b, k, h, -1, present);
     count_presence(b, k, b->part_of[k], 1, present);
     return n_lone;
@@ -351,15 +350,18 @@ static cf_err free_classes(balance *b, const cf_cells *cells)
     int c = 0;
     CF_TRY(cf_new(&present, (size_t)(b->n_rows - 1) * (size_t)b->n_parts, sizeof *present));
     for (int32_t k = 0; k < b->groups->n; k++) count_presence(b, k, b->part_of[k], 1, present);
-    int n_lone = count_lone(b, present, &c);
+    int n_lone = count_lone(b, present, 0, &c);
     bool freed = n_lone > 0;
     cf_rng rng = cf_rng_at(b->groups->keys[b->order[0]], 0, 0, 0, CF_PURPOSE_SPLIT);
+    /* Once stuck, every other step is random: the cheapest moves alone can lead round in a ring. */
     for (int kicks = 0; n_lone > 0 && kicks < MAX_KICKS;) {
-        if (!free_class(b, c, n_lone, present)) {
+        bool random = kicks > 0 && cf_rng_below(&rng, 2) == 0;
+        if (random || !free_class(b, c, n_lone, present)) {
             kick_class(b, c, &rng, present);
             kicks++;
         }
-        n_lone = count_lone(b, present, &c);
+        n_lone = count_lone(b, present, 0, &c);
+        if (n_lone > 1) count_lone(b, present, (int)cf_rng_below(&rng, (uint32_t)n_lone), &c);
     }
     for (int pass = 0; freed && n_lone == 0 && pass < MAX_PASSES; pass++)
         if (!improve(b, present)) break;

@@ -269,7 +269,10 @@ static void try_groups(cf_rng *rng, manifest *m, tally *count)
         count->refused++;
     } else if (err != CF_OK) {
         /* right only where no way at all puts every class into two parts */
-        if (is_solvable(&t, n_parts) != 0) fail_msg("refused: %s", cf_err_text());
+        int solvable = is_solvable(&t, n_parts);
+        if (solvable != 0)
+            fail_msg("%d groups in %d parts, %s, refused: %s", t.n_groups, n_parts,
+                     solvable > 0 ? "possible" : "too many ways to try", cf_err_text());
         count->unsolvable++;
     } else {
         assert_int_equal(n_folds, holdout ? 1 : n_parts);
