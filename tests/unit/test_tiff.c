@@ -271,6 +271,47 @@ static void cmyk_is_converted(void **state)
     free(b.data);
 }
 
+/* Scanners write JPEG in tiles of YCbCr; the library turns it to RGB. One colour survives JPEG. */
+static void jpeg_inside_is_read(void **state)
+{
+    (void)state;
+    char dir[CF_PATH_MAX], path[CF_PATH_MAX], *text;
+    size_t n;
+    uint8_t tile[SIDE * SIDE * 3];
+    for (int i = 0; i < SIDE * SIDE * 3; i++) tile[i] = (uint8_t[]){160, 80, 40}[i % 3];
+    assert_true(scratch_make(dir));
+    assert_int_equal(cf_path_join(path, sizeof path, dir, "x.tif"), CF_OK);
+    TIFF *t = TIFFOpen(path, "w");
+    assert_non_null(t);
+    TIFFSetField(t, TIFFTAG_IMAGEWIDTH, W);
+    TIFFSetField(t, TIFFTAG_IMAGELENGTH, H);
+    TIFFSetField(t, TIFFTAG_BITSPERSAMPLE, 8);
+    TIFFSetField(t, TIFFTAG_SAMPLESPERPIXEL, 3);
+    TIFFSetField(t, TIFFTAG_PLANARCONFIG, PLANARCONFIG_CONTIG);
+    TIFFSetField(t, TIFFTAG_PHOTOMETRIC, PHOTOMETRIC_YCBCR);
+    TIFFSetField(t, TIFFTAG_COMPRESSION, COMPRESSION_JPEG);
+    TIFFSetField(t, TIFFTAG_JPEGCOLORMODE, JPEGCOLORMODE_RGB);
+    TIFFSetField(t, TIFFTAG_TILEWIDTH, SIDE);
+    TIFFSetField(t, TIFFTAG_TILELENGTH, SIDE);
+    for (uint32_t i = 0; i < TIFFNumberOfTiles(t); i++)
+        assert_true(TIFFWriteEncodedTile(t, i, tile, sizeof tile) == sizeof tile);
+    TIFFClose(t);
+    assert_int_equal(cf_file_read(path, 1 << 20, &text, &n), CF_OK);
+    scratch_remove(dir);
+    cf_image image;
+    if (cf_image_decode("x.tif", (uint8_t *)text, n, 4096, &image) != CF_OK)
+        fail_msg("%s", cf_err_text());
+    for (int i = 0; i < W * H * 3; i++)
+        assert_in_range(image.pixels[i], tile[i % 3] - 3, tile[i % 3] + 3);
+    cf_image_fini(&image);
+    /* a hole in the compressed data is no picture, whatever the codec makes up for it */
+    uint8_t *jpeg = memmem(text, n, "\xFF\xDA", 2);
+    assert_non_null(jpeg);
+    memset(jpeg, 0, 2);
+    assert_int_equal(cf_image_decode("x.tif", (uint8_t *)text, n, 4096, &image), CF_E_DATA);
+    free(text);
+}
+
 static void assert_refused(const bytes *b, size_t n, int64_t max_pixels, const char *word)
 {
     cf_image image;
@@ -428,6 +469,7 @@ int main(void)
         cmocka_unit_test(palette_is_expanded),
         cmocka_unit_test(orientation_tag_turns_the_image),
         cmocka_unit_test(cmyk_is_converted),
+        cmocka_unit_test(jpeg_inside_is_read),
         cmocka_unit_test(file_cut_at_every_length_is_refused),
         cmocka_unit_test(missing_pixels_are_named_with_the_librarys_words),
         cmocka_unit_test(any_flipped_bit_is_survived),
