@@ -27,22 +27,6 @@ bool cf_cuda_supports(const cf_backend *b, const cf_node *node, const cf_compile
     return true;
 }
 
-/* The logits, their loss and the gradients of both are fp32 and one piece. */
-static cf_err check_tail(const cf_graph *g)
-{
-    const cf_node *last = &g->nodes[g->n_nodes - 1];
-    if (g->nodes[last->in].op != CF_OP_DENSE || g->nodes[last->in].n_uses != 1)
-        return cf_fail(CF_E_DEVICE, "node %s: reads %s, expected a dense node of its own",
-                       last->name, g->nodes[last->in].name);
-    for (int i = 0; i < g->n_nodes; i++)
-        if (g->nodes[i].op == CF_OP_DENSE && i != last->in)
-            return cf_fail(CF_E_DEVICE,
-                           "node %s: a dense node before the last is not in the CUDA "
-                           "backend",
-                           g->nodes[i].name);
-    return CF_OK;
-}
-
 static cf_err check_graph(const cf_backend *b, const cf_graph *g, const cf_memory_plan *plan,
                           const cf_compile_options *o)
 {
@@ -53,7 +37,7 @@ static cf_err check_graph(const cf_backend *b, const cf_graph *g, const cf_memor
         if (!cf_cuda_supports(b, &g->nodes[i], o, why, sizeof why))
             return cf_fail(CF_E_DEVICE, "node %s: %s", g->nodes[i].name, why);
     }
-    return check_tail(g);
+    return cf_graph_check_tail(g, "CUDA");
 }
 
 static cf_err build(cf_program *p)

@@ -221,4 +221,42 @@ template <int HEIGHT, int WIDTH, bool PAIR> struct cf_slab_window {
     }
 };
 
+/* ---- launches: LAUNCH<T, TILE, SPAN>::run for what a geometry, its plan and its groups name
+ * ------
+ */
+
+template <template <typename, class, int> class LAUNCH, typename T, class TILE>
+static void cf_slab_by_span(cudaStream_t s, const cf_slab_plan *p, int span, const cf_slab_args *a)
+{
+    dim3 grid((unsigned)a->c / 32, (unsigned)p->parts);
+    if (span == 8)
+        LAUNCH<T, TILE, 8>::run(s, grid, a);
+    else if (span == 16)
+        LAUNCH<T, TILE, 16>::run(s, grid, a);
+    else
+        LAUNCH<T, TILE, 32>::run(s, grid, a);
+}
+
+template <template <typename, class, int> class LAUNCH, bool DATA, typename T>
+static void cf_slab_by_tile(cudaStream_t s, const cf_geometry *g, const cf_slab_plan *p, int span,
+                            const cf_slab_args *a)
+{
+    if (g->stride == 2)
+        cf_slab_by_span<LAUNCH, T, cf_slab_tile<2, 8, DATA>>(s, p, span, a);
+    else if (p->width == 8)
+        cf_slab_by_span<LAUNCH, T, cf_slab_tile<1, 8, DATA>>(s, p, span, a);
+    else
+        cf_slab_by_span<LAUNCH, T, cf_slab_tile<1, 16, DATA>>(s, p, span, a);
+}
+
+template <template <typename, class, int> class LAUNCH, bool DATA>
+static void cf_slab_launch(cudaStream_t s, const cf_geometry *g, const cf_slab_plan *p, int span,
+                           const cf_slab_args *a)
+{
+    if (g->dtype == CF_BF16)
+        cf_slab_by_tile<LAUNCH, DATA, cf_bf16>(s, g, p, span, a);
+    else
+        cf_slab_by_tile<LAUNCH, DATA, cf_f16>(s, g, p, span, a);
+}
+
 #endif

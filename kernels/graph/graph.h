@@ -125,6 +125,10 @@ CF_CHECKED cf_err cf_graph_loss(cf_graph *g, int in, const int *class_of, int n_
 int cf_graph_find(const cf_graph *g, const char *name);
 int64_t cf_graph_macs(const cf_graph *g);
 
+/* For backends whose logits, loss and the gradients of both are one piece in fp32: the loss reads a
+ * dense node that nobody else reads, and there is no other. CF_E_DEVICE, naming the node. */
+CF_CHECKED cf_err cf_graph_check_tail(const cf_graph *g, const char *backend);
+
 /* ---- memory plan ------------------------------------------------------------------------------
  */
 
