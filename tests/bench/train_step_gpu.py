@@ -64,7 +64,10 @@ class Peer:
         if self.on_gpu:
             self.model, self.augment = torch.compile(self.model), torch.compile(augment)
         self.optimizer = torch.optim.Adam(model.parameters(), lr=1e-4, fused=self.on_gpu)
-        self.scaler = torch.amp.GradScaler(args.device, enabled=kind == "fp16")
+        if hasattr(torch.amp, "GradScaler"):
+            self.scaler = torch.amp.GradScaler(args.device, enabled=kind == "fp16")
+        else:  # before 2.3
+            self.scaler = torch.cuda.amp.GradScaler(enabled=kind == "fp16")
         shape = (STORED if self.on_gpu else 8, args.size, args.size, 3)
         self.store = torch.randint(256, shape, dtype=torch.uint8, device=args.device)
         self.labels = torch.randint(CLASSES, (args.batch,), device=args.device)
