@@ -11,6 +11,7 @@
 
 #include "coordinator/folds.h"
 #include "proto/cells.h"
+#include "proto/control.h"
 #include "tests/support/scratch.h"
 #include "worker/data/image.h"
 #include "worker/data/pack.h"
@@ -332,11 +333,11 @@ static void split_column_becomes_a_folds_file(void **state)
         add_image(&f, name, SIDE, SIDE);
     }
     set_manifest(&f, 0,
-                 "path,label,split\n0.png,BLA,train\n1.png,EOS,Test\n2.png,BLA,TRAIN\n"
+                 "path,label,split\n0.png,BLA,train\n1.png,EOS,Test\n2.png,BLA,Val\n"
                  "gone.png,BLA,test\n3.png,EOS,train\n");
     f.options.damaged = CF_PACK_SKIP; /* what is not packed has no fold either */
     pack(&f);
-    assert_folds(&f, 2, (const uint8_t[]){1, 0, 1, 1});
+    assert_folds(&f, 1, (const uint8_t[]){CF_FOLD_TRAIN, 0, CF_FOLD_TRAIN, CF_FOLD_TRAIN});
     set_manifest(&f, 0, "split,path,label\n3,0.png,BLA\n1,1.png,EOS\n2,2.png,BLA\n1,3.png,EOS\n");
     pack(&f);
     assert_folds(&f, 3, (const uint8_t[]){2, 0, 1, 0}); /* counted from 1 */
@@ -346,6 +347,10 @@ static void split_column_becomes_a_folds_file(void **state)
     assert_string_equal(f.result.folds, "");
     assert_false(cf_path_exists(f.folds));
     assert_non_null(strstr(f.result.notes.items[0], "1 of 4 images have no split, as 2.png"));
+    set_manifest(&f, 0, "split,path,label\nval,0.png,BLA\ntrain,1.png,EOS\n");
+    pack(&f);
+    assert_string_equal(f.result.folds, "");
+    assert_non_null(strstr(f.result.notes.items[0], "no image has the split test"));
     fixture_fini(&f);
 }
 

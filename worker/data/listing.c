@@ -7,6 +7,7 @@
 
 #include "kernels/base/buf.h"
 #include "kernels/base/mem.h"
+#include "proto/control.h"
 #include "worker/data/listing_parts.h"
 
 enum { MAX_NAMED = 20 };
@@ -229,11 +230,15 @@ static cf_err judge_folds(cf_listing *list)
         int fold = list->items[i].fold;
         n_with += fold >= 0;
         if (fold < 0 && without < 0) without = i;
-        if (fold >= 0 && fold < lowest) lowest = fold;
+        if (fold >= 0 && fold != CF_FOLD_TRAIN && fold < lowest) lowest = fold;
     }
     if (n_with == 0) return CF_OK;
+    if (without < 0 && lowest == INT32_MAX)
+        return cf_strings_add(&list->notes,
+                              "no folds file is written: no image has the split test");
     if (without < 0) { /* some count folds from 1 */
-        for (int64_t i = 0; i < list->n; i++) list->items[i].fold -= lowest;
+        for (int64_t i = 0; i < list->n; i++)
+            if (list->items[i].fold != CF_FOLD_TRAIN) list->items[i].fold -= lowest;
         list->has_folds = true;
         return CF_OK;
     }

@@ -28,7 +28,7 @@ typedef struct cf_listed {
     const char *site, *patient; /* borrowed from source or manifest; "" for none */
     int source;                 /* index in sources */
     int label;                  /* class index */
-    int fold;                   /* from 0 on; -1: none given */
+    int fold;                   /* from 0 on, or CF_FOLD_TRAIN; -1: none given */
     int64_t line;               /* of the manifest; 0: found in a folder */
     double um_per_px;           /* 0: not known */
     double x, y; /* centre of the cell to be cut out, px; negative: the whole image */

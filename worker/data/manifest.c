@@ -4,7 +4,7 @@
  * split, um_per_px, x and y may be. Relative paths start from the manifest's folder; the path as it
  * is written is the image's id. A row with x and y is one cell of a whole field, its centre in
  * pixels from the upper left; its id is "path@x_y". A split is a fold's number, or a word: test
- * becomes fold 0, train 1, val 2, so that `train --fold 0` is scored on the test images. Columns of
+ * becomes fold 0, the one network is trained on train and val. Columns of
  * other names are named once and not used. Read first: take_row. */
 #include <stdio.h>
 #include <stdlib.h>
@@ -12,13 +12,14 @@
 #include <strings.h>
 
 #include "kernels/base/mem.h"
+#include "proto/control.h"
 #include "proto/text.h"
 #include "worker/data/listing_parts.h"
 
 enum { PATH, LABEL, SITE, PATIENT, SPLIT, UM_PER_PX, CENTER_X, CENTER_Y, N_COLUMNS };
 static const char *const headers[N_COLUMNS] = {"path",  "label",     "site", "patient",
                                                "split", "um_per_px", "x",    "y"};
-enum { MAX_FOLD = 254, MAX_UM_PER_PX = 1000, MAX_COORDINATE = 1000000 };
+enum { MAX_FOLD = CF_FOLD_TRAIN - 1, MAX_UM_PER_PX = 1000, MAX_COORDINATE = 1000000 };
 static const size_t max_bytes = (size_t)1 << 30;
 
 /* A manifest on its way into the list. */
@@ -114,13 +115,18 @@ static cf_err take_number(const manifest *m, int64_t row, int key, double high, 
     return CF_OK;
 }
 
-/* Sets fold from words or numbers, not both in one manifest. */
+/* Sets fold from words or numbers, not both in one manifest. Nothing is chosen by what a network
+ * does on other images than its own, so those for validation are trained on. */
 static cf_err take_split(manifest *m, int64_t row, int *fold)
 {
     static const struct {
         const char *word;
         int fold;
-    } words[] = {{"test", 0}, {"train", 1}, {"val", 2}, {"valid", 2}, {"validation", 2}};
+    } words[] = {{"test", 0},
+                 {"train", CF_FOLD_TRAIN},
+                 {"val", CF_FOLD_TRAIN},
+                 {"valid", CF_FOLD_TRAIN},
+                 {"validation", CF_FOLD_TRAIN}};
     char quoted[CF_QUOTE_MAX];
     const char *text = cell(m, row, SPLIT);
     int64_t number;

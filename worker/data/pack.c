@@ -14,6 +14,7 @@
 
 #include "kernels/base/mem.h"
 #include "proto/cells.h"
+#include "proto/control.h"
 #include "proto/csv.h"
 #include "worker/data/image.h"
 
@@ -189,7 +190,7 @@ static cf_err write_image(packer *p, int64_t i, const cf_image *image)
     CF_TRY(cf_cells_add(p->writer, item->id, item->label, item->site, patient, image->pixels));
     if (p->list.has_folds) {
         char fold[16];
-        snprintf(fold, sizeof fold, "%d", item->fold);
+        snprintf(fold, sizeof fold, item->fold == CF_FOLD_TRAIN ? "train" : "%d", item->fold);
         cf_csv_put(&p->folds, item->id, CF_CSV_MORE);
         cf_csv_put(&p->folds, fold, CF_CSV_END_ROW);
     }
