@@ -139,6 +139,19 @@ static cf_err resume_folder(const cf_config *c, const cf_cells *cells, const cha
     return same ? CF_OK : other_data(run, c);
 }
 
+/* A run that was refused before it trained anything (by a worker, say) left nothing to protect. */
+static cf_err has_trained(const char *dir, bool *trained)
+{
+    char path[CF_PATH_MAX], name[32];
+    *trained = false;
+    for (int fold = 0; fold < CF_MAX_FOLDS && !*trained; fold++) {
+        snprintf(name, sizeof name, "fold-%d", fold);
+        CF_TRY(cf_path_join(path, sizeof path, dir, name));
+        *trained = cf_path_exists(path);
+    }
+    return CF_OK;
+}
+
 cf_err cf_run_folder_open(const char *dir, const cf_config *config, const cf_cells *cells,
                           cf_run_folder *run)
 {
@@ -147,7 +160,11 @@ cf_err cf_run_folder_open(const char *dir, const cf_config *config, const cf_cel
     run->dir = dir;
     CF_TRY(cf_new(&run->fold_of, (size_t)cells->n, 1));
     CF_TRY(cf_path_join(run_yaml, sizeof run_yaml, dir, "run.yaml"));
-    if (cf_path_exists(run_yaml)) return resume_folder(config, cells, run_yaml, run);
+    if (!cf_path_exists(run_yaml)) return start_folder(config, cells, run);
+    bool trained = false;
+    CF_TRY(has_trained(dir, &trained));
+    if (trained) return resume_folder(config, cells, run_yaml, run);
+    cf_log_info("%s: nothing was trained there yet, it starts anew", dir);
     return start_folder(config, cells, run);
 }
 

@@ -15,9 +15,9 @@ typedef struct cf_run_folder {
 } cf_run_folder;
 
 /* New folder: makes it, splits (or reads data.folds_file), writes scheme.yaml, folds.csv, run.yaml
- * (the last: a folder with run.yaml is complete). Old folder: reads folds.csv and refuses,
- * CF_E_USAGE with the difference, another configuration or other data. Release with fini in any
- * case. */
+ * (the last: a folder with run.yaml is complete). A folder in which no fold was begun, because the
+ * run was refused before, is as new. Old folder: reads folds.csv and refuses, CF_E_USAGE with the
+ * difference, another configuration or other data. Release with fini in any case. */
 CF_CHECKED cf_err cf_run_folder_open(const char *dir, const cf_config *config,
                                      const cf_cells *cells, cf_run_folder *run);
 void cf_run_folder_fini(cf_run_folder *run);

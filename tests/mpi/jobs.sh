@@ -169,6 +169,11 @@ splits)
   ;;
 refused)
   make_cells
+  # A run that a worker refuses before it begins leaves a folder that takes the mended command.
+  code=0
+  "$program" train "$config" --run run --workers 1 "${cells[@]}" --set train.precision=fp16 \
+    --set run.device=cpu >out 2>err || code=$?
+  [ "$code" = 6 ] || fail "fp16 on the CPU: exit $code, expected 6"
   train run 1
   code=0
   "$program" train "$config" --run run --workers 1 "${cells[@]}" --set train.epochs=9 \
