@@ -207,11 +207,11 @@ template <int HEIGHT, int WIDTH, bool PAIR> struct cf_slab_window {
             if (PAIR) {
                 float2 v = cf_slab_unpack<T>(other[j]);
                 float2 b = *(const float2 *)(k + 32 + 2 * j);
-                u.x = u.x * scale.x + v.x * b.x + shift.x;
-                u.y = u.y * scale.y + v.y * b.y + shift.y;
+                u.x = fmaf(u.x, scale.x, fmaf(v.x, b.x, shift.x));
+                u.y = fmaf(u.y, scale.y, fmaf(v.y, b.y, shift.y));
             } else {
-                u.x = u.x * scale.x + shift.x;
-                u.y = u.y * scale.y + shift.y;
+                u.x = fmaf(u.x, scale.x, shift.x);
+                u.y = fmaf(u.y, scale.y, shift.y);
                 u.x = u.x > 0.0f ? u.x : u.x * slope;
                 u.y = u.y > 0.0f ? u.y : u.y * slope;
             }

@@ -177,8 +177,8 @@ __device__ static inline uint4 cf_slab_mask(const uint4 &g, const uint4 &x, cons
     for (int j = 0; j < 4; j++) {
         float2 v = cf_slab_unpack<T>(out[j]), u = cf_slab_unpack<T>(in[j]);
         if (input.scale) {
-            if (!(u.x * k[2 * j] + k[64 + 2 * j] > 0.0f)) v.x *= input.slope;
-            if (!(u.y * k[2 * j + 1] + k[64 + 2 * j + 1] > 0.0f)) v.y *= input.slope;
+            if (!(fmaf(u.x, k[2 * j], k[64 + 2 * j]) > 0.0f)) v.x *= input.slope;
+            if (!(fmaf(u.y, k[2 * j + 1], k[64 + 2 * j + 1]) > 0.0f)) v.y *= input.slope;
             out[j] = cf_slab_pack<T>(v.x, v.y);
             v = cf_slab_unpack<T>(out[j]);
         }
