@@ -231,7 +231,7 @@ static void run_folder_splits_as_configured_and_resumes(void **state)
     fixture_draw(&x);
     fixture_open(&x, 2, 2);
     for (size_t i = 0; i < sizeof sets / sizeof *sets; i++) {
-        char dir[CF_PATH_MAX], run_dir[CF_PATH_MAX];
+        char dir[CF_PATH_MAX], run_dir[CF_PATH_MAX], fold_dir[CF_PATH_MAX];
         cf_run_folder run, again;
         cf_config_defaults(config);
         for (int k = 0; k < 2; k++) assert_int_equal(cf_config_set(config, sets[i][k]), CF_OK);
@@ -241,6 +241,17 @@ static void run_folder_splits_as_configured_and_resumes(void **state)
         if (cf_run_folder_open(run_dir, config, &x.cells, &run) != CF_OK)
             fail_msg("%s", cf_err_text());
         assert_int_equal(run.n_folds, n_folds[i]);
+        assert_false(run.resumed);
+        /* Until a fold is begun the folder is as new, whatever was asked of it first. */
+        assert_int_equal(cf_path_join(fold_dir, sizeof fold_dir, run_dir, "fold-0"), CF_OK);
+        assert_int_equal(cf_config_set(config, "data.seed=2"), CF_OK);
+        assert_int_equal(cf_run_folder_open(run_dir, config, &x.cells, &again), CF_OK);
+        assert_false(again.resumed);
+        cf_run_folder_fini(&again);
+        assert_int_equal(cf_config_set(config, "data.seed=1"), CF_OK);
+        assert_int_equal(cf_run_folder_open(run_dir, config, &x.cells, &again), CF_OK);
+        cf_run_folder_fini(&again);
+        assert_int_equal(cf_dir_make(fold_dir), CF_OK);
         if (cf_run_folder_open(run_dir, config, &x.cells, &again) != CF_OK)
             fail_msg("%s", cf_err_text());
         assert_true(again.resumed);
