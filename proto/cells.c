@@ -2,6 +2,7 @@
  * pixels are left to whoever reads them. */
 #include "proto/cells.h"
 
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -29,8 +30,13 @@ uint64_t cf_cells_header_hash(const Cf__CellsHeader *h)
         cf_hash64(h->patient_names.data, h->patient_names.len),
         cf_hash64(h->patient_name_bytes, h->n_patient_name_bytes * sizeof *h->patient_name_bytes),
     };
-    return cf_hash64(parts, sizeof parts);
+    uint64_t hash = cf_hash64(parts, sizeof parts);
+    if (h->n_stains == 0) return hash; /* as before there were stains */
+    const uint64_t all[] = {hash, cf_hash64(h->stains, h->n_stains * sizeof *h->stains)};
+    return cf_hash64(all, sizeof all);
 }
+
+enum { STAIN_FLOATS = sizeof(cf_stain) / sizeof(float) };
 
 static cf_err check_version(const char *path, uint32_t version)
 {
@@ -88,7 +94,8 @@ static cf_err check_columns(const char *path, const Cf__CellsHeader *h)
                    {"labels", h->n_labels},
                    {"sites", h->n_sites},
                    {"patients", h->n_patients},
-                   {"pixel_hashes", h->n_pixel_hashes}};
+                   {"pixel_hashes", h->n_pixel_hashes},
+                   {"given", h->n_given ? h->n_given : (size_t)h->n_images}};
     if (h->n_images == 0 || h->n_images > CF_CELLS_MAX_IMAGES) {
         return cf_fail(CF_E_DATA, "%s: header: %llu images, expected 1 to %d", path,
                        (unsigned long long)h->n_images, CF_CELLS_MAX_IMAGES);
@@ -97,6 +104,10 @@ static cf_err check_columns(const char *path, const Cf__CellsHeader *h)
         if (columns[i].n == h->n_images) continue;
         return cf_fail(CF_E_DATA, "%s: header: column %s: expected %llu rows, found %zu", path,
                        columns[i].name, (unsigned long long)h->n_images, columns[i].n);
+    }
+    if (h->n_stains != 0 && h->n_stains != STAIN_FLOATS * h->n_images) {
+        return cf_fail(CF_E_DATA, "%s: header: column stains: expected %llu numbers, found %zu",
+                       path, (unsigned long long)(STAIN_FLOATS * h->n_images), h->n_stains);
     }
     if (h->n_site_name_bytes == 0) return cf_fail(CF_E_DATA, "%s: header: no site", path);
     return CF_OK;
@@ -179,6 +190,38 @@ static cf_err take_names(const char *path, const Cf__CellsHeader *h, cf_cells *c
                          CF_CELLS_MAX_NAME_BYTES, add_name, &cells->patient_names)) {
         return cf_fail(CF_E_DATA, "%s: header: patient names are damaged", path);
     }
+    if (!cf_wire_strings(&h->given_names, h->given_name_bytes, h->n_given_name_bytes,
+                         CF_CELLS_MAX_NAME_BYTES, add_name, &cells->given_names)) {
+        return cf_fail(CF_E_DATA, "%s: header: the sources' labels are damaged", path);
+    }
+    return CF_OK;
+}
+
+static cf_err take_stains(const char *path, const Cf__CellsHeader *h, cf_cells *cells)
+{
+    if (h->n_stains == 0) return CF_OK;
+    for (size_t i = 0; i < h->n_stains; i++) {
+        if (!isfinite(h->stains[i])) {
+            return cf_fail(CF_E_DATA, "%s: image %zu: stain vector of %g", path, i / STAIN_FLOATS,
+                           (double)h->stains[i]);
+        }
+    }
+    CF_TRY(cf_new(&cells->stains, (size_t)h->n_images, sizeof *cells->stains));
+    memcpy(cells->stains, h->stains, h->n_stains * sizeof *h->stains);
+    return CF_OK;
+}
+
+static cf_err take_given(const char *path, const Cf__CellsHeader *h, cf_cells *cells)
+{
+    if (h->n_given == 0) return CF_OK;
+    CF_TRY(cf_new(&cells->given, h->n_given, sizeof *cells->given));
+    for (size_t i = 0; i < h->n_given; i++) {
+        if (h->given[i] >= cells->given_names.n) {
+            return cf_fail(CF_E_DATA, "%s: image %zu: given label %u of %zu", path, i, h->given[i],
+                           cells->given_names.n);
+        }
+        cells->given[i] = (int32_t)h->given[i];
+    }
     return CF_OK;
 }
 
@@ -190,14 +233,16 @@ static cf_err take_indices(const char *path, const Cf__CellsHeader *h, cf_cells 
     CF_TRY(cf_new(&cells->patients, n, sizeof *cells->patients));
     CF_TRY(cf_new(&cells->hashes, n, sizeof *cells->hashes));
     for (size_t i = 0; i < n; i++) {
-        if (h->labels[i] >= (uint32_t)cells->scheme.n_classes ||
+        bool known = h->labels[i] != CF_CELLS_NO_LABEL;
+        if ((known && h->labels[i] >= (uint32_t)cells->scheme.n_classes) ||
             h->sites[i] >= cells->site_names.n || h->patients[i] > cells->patient_names.n) {
             return cf_fail(CF_E_DATA,
                            "%s: image %zu: class %u of %d, site %u of %zu, patient %u of %zu", path,
                            i, h->labels[i], cells->scheme.n_classes, h->sites[i],
                            cells->site_names.n, h->patients[i], cells->patient_names.n);
         }
-        cells->labels[i] = (int32_t)h->labels[i];
+        cells->labels[i] = known ? (int32_t)h->labels[i] : CF_LABEL_UNKNOWN;
+        cells->n_unknown += !known;
         cells->sites[i] = (int32_t)h->sites[i];
         cells->patients[i] = (int32_t)h->patients[i] - 1;
         cells->hashes[i] = h->pixel_hashes[i];
@@ -237,10 +282,12 @@ static cf_err take_header(const char *path, const Cf__CellsHeader *h, cf_cells *
     CF_TRY(take_scheme(path, h, cells));
     CF_TRY(take_ids(path, h, cells));
     CF_TRY(take_names(path, h, cells));
+    CF_TRY(take_stains(path, h, cells));
+    CF_TRY(take_given(path, h, cells));
     return take_indices(path, h, cells);
 }
 
-cf_err cf_cells_open(const char *path, cf_cells *cells)
+cf_err cf_cells_open_any(const char *path, cf_cells *cells)
 {
     ProtobufCBinaryData bytes = {0};
     cf_budget budget;
@@ -261,6 +308,16 @@ out:
     return err;
 }
 
+cf_err cf_cells_open(const char *path, cf_cells *cells)
+{
+    CF_TRY(cf_cells_open_any(path, cells));
+    if (cells->n_unknown == 0) return CF_OK;
+    cf_err err = cf_fail(CF_E_DATA, "%s: %lld of %lld images have no label: for prediction only",
+                         path, (long long)cells->n_unknown, (long long)cells->n);
+    cf_cells_close(cells);
+    return err;
+}
+
 void cf_cells_close(cf_cells *cells)
 {
     free(cells->ids);
@@ -268,6 +325,9 @@ void cf_cells_close(cf_cells *cells)
     free(cells->sites);
     free(cells->patients);
     free(cells->hashes);
+    free(cells->stains);
+    free(cells->given);
+    cf_strings_fini(&cells->given_names);
     cf_strings_fini(&cells->site_names);
     cf_strings_fini(&cells->patient_names);
     cf_scheme_fini(&cells->scheme);
@@ -284,5 +344,6 @@ const uint8_t *cf_cells_image(const cf_cells *cells, int64_t i)
 void cf_cells_count(const cf_cells *cells, int64_t *counts)
 {
     for (int k = 0; k < cells->scheme.n_classes; k++) counts[k] = 0;
-    for (int64_t i = 0; i < cells->n; i++) counts[cells->labels[i]]++;
+    for (int64_t i = 0; i < cells->n; i++)
+        if (cells->labels[i] != CF_LABEL_UNKNOWN) counts[cells->labels[i]]++;
 }

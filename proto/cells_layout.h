@@ -6,7 +6,8 @@
 
 #include "cells.pb-c.h"
 
-#define CF_CELLS_MAGIC "CYTOCELL"
+#define CF_CELLS_MAGIC    "CYTOCELL"
+#define CF_CELLS_NO_LABEL UINT32_MAX
 
 /* Byte offsets of the preamble, and where pixel data starts. */
 enum {

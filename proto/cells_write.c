@@ -18,9 +18,12 @@ struct cf_cells_writer {
     int height, width;
     double um_per_px;
     size_t image_bytes;
-    cf_names ids, sites, patients;
+    cf_names ids, sites, patients, givens;
     uint32_t *labels, *site_of, *patient_of; /* owned, [capacity]; patient_of is 0 for none */
+    uint32_t *given_of;                      /* owned, [capacity] */
     uint64_t *hashes;                        /* owned, [capacity] */
+    cf_stain *stains;                        /* owned, [capacity] */
+    bool has_given, has_stains;              /* as the first image */
     size_t capacity;
 };
 
@@ -30,10 +33,13 @@ static void destroy(cf_cells_writer *w)
     cf_names_fini(&w->ids);
     cf_names_fini(&w->sites);
     cf_names_fini(&w->patients);
+    cf_names_fini(&w->givens);
     free(w->labels);
     free(w->site_of);
     free(w->patient_of);
+    free(w->given_of);
     free(w->hashes);
+    free(w->stains);
     free(w->scheme_name);
     free(w->scheme_text);
     free(w);
@@ -94,17 +100,18 @@ static cf_err reserve(cf_cells_writer *w)
     CF_TRY(cf_resize(&w->labels, capacity, sizeof *w->labels));
     CF_TRY(cf_resize(&w->site_of, capacity, sizeof *w->site_of));
     CF_TRY(cf_resize(&w->patient_of, capacity, sizeof *w->patient_of));
+    CF_TRY(cf_resize(&w->given_of, capacity, sizeof *w->given_of));
     CF_TRY(cf_resize(&w->hashes, capacity, sizeof *w->hashes));
+    CF_TRY(cf_resize(&w->stains, capacity, sizeof *w->stains));
     w->capacity = capacity;
     return CF_OK;
 }
 
-static cf_err check_names(const cf_cells_writer *w, const char *id, const char *site,
-                          const char *patient)
+static cf_err check_names(const cf_cells_writer *w, const cf_cells_entry *e)
 {
-    const char *names[] = {id, site, patient};
-    if (!*id) return cf_fail(CF_E_DATA, "%s: image %zu has an empty id", w->file.path, w->ids.n);
-    for (int i = 0; i < 3; i++) {
+    const char *names[] = {e->id, e->site, e->patient, e->given ? e->given : ""};
+    if (!*e->id) return cf_fail(CF_E_DATA, "%s: image %zu has an empty id", w->file.path, w->ids.n);
+    for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
         if (strlen(names[i]) <= CF_CELLS_MAX_NAME_BYTES) continue;
         return cf_fail(CF_E_DATA, "%s: expected names of at most %d bytes, found %.60s...",
                        w->file.path, CF_CELLS_MAX_NAME_BYTES, names[i]);
@@ -112,35 +119,59 @@ static cf_err check_names(const cf_cells_writer *w, const char *id, const char *
     return CF_OK;
 }
 
-cf_err cf_cells_add(cf_cells_writer *w, const char *id, int label, const char *site,
-                    const char *patient, const uint8_t *pixels)
+static cf_err check_entry(const cf_cells_writer *w, const cf_cells_entry *e)
 {
-    uint32_t number = 0, site_number = 0, patient_number = 0;
-    bool added = false, other = false;
-    CF_TRY(check_names(w, id, site, patient));
-    if (label < 0 || label >= w->n_classes) {
-        return cf_fail(CF_E_DATA, "%s: %s: class %d, expected 0 to %d", w->file.path, id, label,
-                       w->n_classes - 1);
+    CF_TRY(check_names(w, e));
+    if (e->label != CF_LABEL_UNKNOWN && (e->label < 0 || e->label >= w->n_classes)) {
+        return cf_fail(CF_E_DATA, "%s: %s: class %d, expected 0 to %d", w->file.path, e->id,
+                       e->label, w->n_classes - 1);
     }
     if (w->ids.n >= CF_CELLS_MAX_IMAGES) {
         return cf_fail(CF_E_DATA, "%s: expected at most %d images", w->file.path,
                        CF_CELLS_MAX_IMAGES);
     }
+    if (w->ids.n > 0 &&
+        (w->has_given != (e->given != NULL) || w->has_stains != (e->stain != NULL))) {
+        return cf_fail(CF_E_UNEXPECTED, "%s: %s: stains or labels unlike those before it",
+                       w->file.path, e->id);
+    }
+    return CF_OK;
+}
+
+/* The number of a name, which may be new. */
+static cf_err name_number(cf_names *names, const char *name, uint32_t *number)
+{
+    bool added = false;
+    return cf_names_add(names, name, strlen(name), number, &added);
+}
+
+cf_err cf_cells_add(cf_cells_writer *w, const cf_cells_entry *e)
+{
+    uint32_t number = 0, site = 0, patient = 0, given = 0;
+    bool added = false;
+    CF_TRY(check_entry(w, e));
     CF_TRY(reserve(w));
-    CF_TRY(cf_names_add(&w->sites, site, strlen(site), &site_number, &other));
-    if (*patient) {
-        CF_TRY(cf_names_add(&w->patients, patient, strlen(patient), &patient_number, &other));
-        patient_number++;
+    if (w->ids.n == 0) {
+        w->has_given = e->given != NULL;
+        w->has_stains = e->stain != NULL;
     }
-    CF_TRY(cf_names_add(&w->ids, id, strlen(id), &number, &added));
+    CF_TRY(name_number(&w->sites, e->site, &site));
+    if (*e->patient) {
+        CF_TRY(name_number(&w->patients, e->patient, &patient));
+        patient++;
+    }
+    if (e->given) CF_TRY(name_number(&w->givens, e->given, &given));
+    CF_TRY(cf_names_add(&w->ids, e->id, strlen(e->id), &number, &added));
     if (!added) {
-        return cf_fail(CF_E_DATA, "%s: two images have the id \"%s\"", w->file.path, id);
+        return cf_fail(CF_E_DATA, "%s: two images have the id \"%s\"", w->file.path, e->id);
     }
-    w->labels[number] = (uint32_t)label;
-    w->site_of[number] = site_number;
-    w->patient_of[number] = patient_number;
-    w->hashes[number] = cf_hash64(pixels, w->image_bytes);
-    return cf_file_write(&w->file, pixels, w->image_bytes);
+    w->labels[number] = e->label == CF_LABEL_UNKNOWN ? CF_CELLS_NO_LABEL : (uint32_t)e->label;
+    w->site_of[number] = site;
+    w->patient_of[number] = patient;
+    w->given_of[number] = given;
+    if (e->stain) w->stains[number] = *e->stain;
+    w->hashes[number] = cf_hash64(e->pixels, w->image_bytes);
+    return cf_file_write(&w->file, e->pixels, w->image_bytes);
 }
 
 static ProtobufCBinaryData names_bytes(const cf_names *names)
@@ -170,6 +201,17 @@ static void fill_header(const cf_cells_writer *w, Cf__CellsHeader *h)
     h->patient_names = names_bytes(&w->patients);
     h->patient_name_bytes = w->patients.lengths;
     h->n_patient_name_bytes = w->patients.n;
+    if (w->has_given) {
+        h->given = w->given_of;
+        h->n_given = w->ids.n;
+        h->given_names = names_bytes(&w->givens);
+        h->given_name_bytes = w->givens.lengths;
+        h->n_given_name_bytes = w->givens.n;
+    }
+    if (w->has_stains) {
+        h->stains = w->stains[0].od[0];
+        h->n_stains = w->ids.n * (sizeof *w->stains / sizeof(float));
+    }
     h->content_hash = cf_cells_header_hash(h);
 }
 

@@ -52,15 +52,22 @@ static cf_cells_writer *begin(void)
     return w;
 }
 
+static cf_err add(cf_cells_writer *w, const char *id, int label, const char *site,
+                  const char *patient, const uint8_t *pixels)
+{
+    cf_cells_entry e = {
+        .id = id, .label = label, .site = site, .patient = patient, .pixels = pixels};
+    return cf_cells_add(w, &e);
+}
+
 static void write_sample(void)
 {
     uint8_t pixels[IMAGE];
     cf_cells_writer *w = begin();
     for (int i = 0; i < N_ROWS; i++) {
         fill_pixels(i, pixels);
-        assert_int_equal(
-            cf_cells_add(w, rows[i].id, rows[i].label, rows[i].site, rows[i].patient, pixels),
-            CF_OK);
+        assert_int_equal(add(w, rows[i].id, rows[i].label, rows[i].site, rows[i].patient, pixels),
+                         CF_OK);
     }
     assert_false(cf_path_exists(path)); /* not under its name before it is whole */
     assert_int_equal(cf_cells_finish(w), CF_OK);
@@ -154,8 +161,7 @@ static uint64_t content_hash_of(int changed, const char *id, int label, const ch
         snprintf(name, sizeof name, "id%d", i);
         pixels[7] = (uint8_t)(this ? pixel : 1);
         assert_int_equal(
-            cf_cells_add(w, this ? id : name, this ? label : 1, "s", this ? patient : "p", pixels),
-            CF_OK);
+            add(w, this ? id : name, this ? label : 1, "s", this ? patient : "p", pixels), CF_OK);
     }
     assert_int_equal(cf_cells_finish(w), CF_OK);
     assert_int_equal(cf_cells_open(path, &cells), CF_OK);
@@ -191,7 +197,7 @@ static void ten_thousand_cells_come_back(void **state)
         snprintf(id, sizeof id, "image-%d", i * 7919);
         snprintf(patient, sizeof patient, "%d", i / 3);
         memcpy(pixels, &i, sizeof i);
-        assert_int_equal(cf_cells_add(w, id, i % 3, "", patient, pixels), CF_OK);
+        assert_int_equal(add(w, id, i % 3, "", patient, pixels), CF_OK);
     }
     assert_int_equal(cf_cells_finish(w), CF_OK);
     assert_int_equal(cf_cells_open(path, &cells), CF_OK);
@@ -204,6 +210,62 @@ static void ten_thousand_cells_come_back(void **state)
         assert_memory_equal(cf_cells_image(&cells, i), &i, sizeof i);
     }
     cf_cells_close(&cells);
+}
+
+/* Three images: given labels and stains where asked for, the last without a class. */
+static void write_optional(bool given, float density)
+{
+    uint8_t pixels[IMAGE] = {0};
+    unlink(path);
+    cf_cells_writer *w = begin();
+    for (int i = 0; i < 3; i++) {
+        char id[16];
+        snprintf(id, sizeof id, "id%d", i);
+        cf_stain stain = {{{density, 0.5f, 0.25f}, {0.1f, (float)i, 0.3f}}, {1.0f, 2.0f}};
+        cf_cells_entry e = {.id = id,
+                            .label = i == 2 ? CF_LABEL_UNKNOWN : i,
+                            .site = "",
+                            .patient = "",
+                            .given = given ? (i == 1 ? "Neutrophil" : "Basophil") : NULL,
+                            .stain = density > 0.0f ? &stain : NULL,
+                            .pixels = pixels};
+        assert_int_equal(cf_cells_add(w, &e), CF_OK);
+    }
+    assert_int_equal(cf_cells_finish(w), CF_OK);
+}
+
+static void stains_given_and_missing_labels_come_back(void **state)
+{
+    (void)state;
+    cf_cells cells;
+    write_optional(true, 0.75f);
+    assert_int_equal(cf_cells_open(path, &cells), CF_E_DATA);
+    assert_non_null(strstr(cf_err_text(), "1 of 3 images have no label"));
+    assert_int_equal(cf_cells_open_any(path, &cells), CF_OK);
+    assert_int_equal(cells.n_unknown, 1);
+    assert_int_equal(cells.labels[2], CF_LABEL_UNKNOWN);
+    assert_int_equal(cells.given_names.n, 2);
+    assert_string_equal(cells.given_names.items[cells.given[1]], "Neutrophil");
+    assert_int_equal(cells.given[0], cells.given[2]);
+    assert_true(cells.stains[0].od[0][0] == 0.75f && cells.stains[2].od[1][1] == 2.0f &&
+                cells.stains[1].max[1] == 2.0f);
+    int64_t counts[3];
+    cf_cells_count(&cells, counts);
+    assert_int_equal(counts[0] + counts[1] + counts[2], 2);
+    uint64_t hash = cells.content_hash;
+    cf_cells_close(&cells);
+    write_optional(false, 0.5f);
+    assert_int_equal(cf_cells_open_any(path, &cells), CF_OK);
+    assert_null(cells.given);
+    assert_true(cells.content_hash != hash); /* stain augmentation would differ */
+    cf_cells_close(&cells);
+    write_optional(false, 0.0f);
+    assert_int_equal(cf_cells_open_any(path, &cells), CF_OK);
+    assert_null(cells.stains);
+    cf_cells_close(&cells);
+    write_optional(true, INFINITY);
+    assert_int_equal(cf_cells_open_any(path, &cells), CF_E_DATA);
+    assert_non_null(strstr(cf_err_text(), "stain"));
 }
 
 static void writer_refuses_what_a_reader_would(void **state)
@@ -219,11 +281,11 @@ static void writer_refuses_what_a_reader_would(void **state)
     const struct {
         const char *id;
         int label;
-    } bad[] = {{"", 0}, {"a", 3}, {"a", -1}, {longest, 0}, {"twice", 0}};
+    } bad[] = {{"", 0}, {"a", 3}, {"a", -2}, {longest, 0}, {"twice", 0}};
     for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
         w = begin();
-        assert_int_equal(cf_cells_add(w, "twice", 0, "", "", pixels), CF_OK);
-        assert_int_equal(cf_cells_add(w, bad[i].id, bad[i].label, "", "", pixels), CF_E_DATA);
+        assert_int_equal(add(w, "twice", 0, "", "", pixels), CF_OK);
+        assert_int_equal(add(w, bad[i].id, bad[i].label, "", "", pixels), CF_E_DATA);
         cf_cells_abandon(w);
     }
     assert_non_null(strstr(cf_err_text(), "twice"));
@@ -393,6 +455,7 @@ int main(void)
         cmocka_unit_test(same_cells_are_the_same_bytes),
         cmocka_unit_test(content_hash_tells_every_change),
         cmocka_unit_test(ten_thousand_cells_come_back),
+        cmocka_unit_test(stains_given_and_missing_labels_come_back),
         cmocka_unit_test(writer_refuses_what_a_reader_would),
         cmocka_unit_test(every_truncation_is_refused),
         cmocka_unit_test(every_flipped_bit_outside_the_pixels_is_refused),

@@ -187,7 +187,12 @@ static cf_err write_image(packer *p, int64_t i, const cf_image *image)
     if (*item->patient) /* the 17th of one centre is not the 17th of another */
         CF_TRY(cf_path_join(patient, sizeof patient, p->list.sources[item->source].name,
                             item->patient));
-    CF_TRY(cf_cells_add(p->writer, item->id, item->label, item->site, patient, image->pixels));
+    cf_cells_entry entry = {.id = item->id,
+                            .label = item->label,
+                            .site = item->site,
+                            .patient = patient,
+                            .pixels = image->pixels};
+    CF_TRY(cf_cells_add(p->writer, &entry));
     if (p->list.has_folds) {
         char fold[16];
         snprintf(fold, sizeof fold, item->fold == CF_FOLD_TRAIN ? "train" : "%d", item->fold);
