@@ -27,6 +27,10 @@ CF_CHECKED cf_err cf_buf_check(const cf_buf *buf);
 /* The text so far; "" for an empty buffer. Borrowed. */
 const char *cf_buf_text(const cf_buf *buf);
 
+/* Bytes of the well-formed UTF-8 character that begins at text (RFC 3629), 1 at the terminating
+ * NUL; 0 where there is none. */
+size_t cf_utf8_length(const char *text);
+
 /* JSON writer: commas and indentation are its own business. Keys NULL inside arrays. Numbers are
  * printed with %.17g (so that they read back exactly); NaN and infinities become null. */
 typedef struct cf_json {

@@ -17,9 +17,9 @@ static void new_line(cf_json *j)
     for (int i = 0; i < j->depth; i++) cf_buf_add(j->out, "  ", 2);
 }
 
-/* Bytes of the well-formed UTF-8 character at s (RFC 3629), 0 where there is none. */
-static size_t utf8_length(const unsigned char *s)
+size_t cf_utf8_length(const char *text)
 {
+    const unsigned char *s = (const unsigned char *)text;
     if (s[0] < 0x80) return 1;
     size_t n = s[0] >= 0xc2 && s[0] <= 0xdf ? 2 : (s[0] & 0xf0) == 0xe0 ? 3 : 4;
     if (n == 4 && (s[0] < 0xf0 || s[0] > 0xf4)) return 0;
@@ -60,7 +60,7 @@ static void add_string(cf_buf *out, const char *text)
 {
     cf_buf_add(out, "\"", 1);
     for (const unsigned char *s = (const unsigned char *)text; *s;) {
-        size_t n = utf8_length(s);
+        size_t n = cf_utf8_length((const char *)s);
         if (n == 0) {
             cf_buf_add(out, "\xef\xbf\xbd", 3);
             n = 1;
