@@ -35,6 +35,7 @@ typedef enum cf_group_by { CF_GROUP_NONE, CF_GROUP_PATIENT, CF_GROUP_SITE } cf_g
 typedef enum cf_missing_patient { CF_MISSING_REFUSE, CF_MISSING_OWN } cf_missing_patient;
 enum cf_network { CF_NETWORK_RESNEXT, CF_NETWORK_SEQUENTIAL };
 enum cf_variant { CF_VARIANT_STANDARD, CF_VARIANT_PAPER };
+enum cf_norm_word { CF_NORM_WORD_AUTO, CF_NORM_WORD_NONE, CF_NORM_WORD_BATCH, CF_NORM_WORD_GROUP };
 enum cf_stem { CF_STEM_FULL /* 7x7/2 + 3x3/2 pool */, CF_STEM_SMALL /* 3x3, no pool */ };
 enum cf_optimizer_word { CF_OPTIMIZER_SGD, CF_OPTIMIZER_ADAM, CF_OPTIMIZER_ADAMW };
 enum cf_schedule {

@@ -37,6 +37,10 @@ static cf_err check_model(const cf_config *c)
                            (int)CF_LIST_MAX);
         return CF_OK;
     }
+    if (c->model_norm == CF_NORM_WORD_NONE)
+        return cf_fail(CF_E_USAGE,
+                       "model.norm is none, but model.network is resnext, whose sums of "
+                       "residuals grow without one; expected auto, batch or group");
     int stages = c->model_depths.n;
     if (stages < 1 || stages > MAX_STAGES)
         return cf_fail(CF_E_USAGE, "model.depths has %d stages; expected 1 to %d", stages,

@@ -11,40 +11,29 @@ enum { LARGEST_CHANNELS = 1 << 20 }; /* widths double each stage; beyond this it
 static cf_conv variant_conv(const cf_config *config)
 {
     if (config->model_variant == CF_VARIANT_PAPER) {
-        return (cf_conv){.groups = 1,
-                         .pad = CF_PAD_SAME,
-                         .bias = true,
-                         .norm = CF_NORM_BATCH,
-                         .norm_eps = 1e-3f,
-                         .norm_momentum = 0.99f,
-                         .act = CF_ACT_LEAKY,
-                         .slope = 0.3f};
+        return (cf_conv){.groups = 1, .pad = CF_PAD_SAME, .act = CF_ACT_LEAKY, .slope = 0.3f};
     }
-    return (cf_conv){.groups = 1,
-                     .pad = CF_PAD_SYMMETRIC,
-                     .norm = CF_NORM_BATCH,
-                     .norm_eps = 1e-5f,
-                     .norm_momentum = 0.9f,
-                     .act = CF_ACT_RELU};
+    return (cf_conv){.groups = 1, .pad = CF_PAD_SYMMETRIC, .act = CF_ACT_RELU};
 }
 
-static cf_conv sized(cf_conv c, int64_t k, int kernel, int stride)
+static cf_conv sized(const cf_config *config, int64_t k, int kernel, int stride)
 {
+    cf_conv c = variant_conv(config);
     c.k = k;
     c.kernel = kernel;
     c.stride = stride;
+    cf_model_set_norm(config, &c);
     return c;
 }
 
 static cf_err add_stem(const cf_config *config, cf_graph *g, int *x)
 {
     bool full = config->model_stem == CF_STEM_FULL;
-    cf_conv base = variant_conv(config);
-    cf_conv conv =
-        sized(base, config->model_stem_channels, full ? 7 : 3, (int)config->model_stem_stride);
+    int stride = (int)config->model_stem_stride;
+    cf_conv conv = sized(config, config->model_stem_channels, full ? 7 : 3, stride);
     CF_TRY(cf_graph_conv(g, "stem", *x, -1, &conv, x));
     if (!full) return CF_OK;
-    cf_conv window = sized(base, 0, 3, 2);
+    cf_conv window = {.kernel = 3, .stride = 2, .pad = conv.pad};
     return cf_graph_maxpool(g, "stem.pool", *x, &window, x);
 }
 
@@ -67,9 +56,8 @@ static cf_err add_conv(cf_graph *g, const block *b, const char *part, int in, in
  * activation and projected in a stage's first block. */
 static cf_err add_block(const cf_config *config, cf_graph *g, const block *b, int *x)
 {
-    cf_conv base = variant_conv(config);
-    cf_conv reduce = sized(base, b->width, 1, 1), grouped = sized(base, b->width, 3, b->stride);
-    cf_conv expand = sized(base, b->k, 1, 1), project = sized(base, b->k, 1, b->stride);
+    cf_conv reduce = sized(config, b->width, 1, 1), grouped = sized(config, b->width, 3, b->stride);
+    cf_conv expand = sized(config, b->k, 1, 1), project = sized(config, b->k, 1, b->stride);
     grouped.groups = b->groups;
     project.act = CF_ACT_NONE;
     int shortcut = *x, inner = *x;

@@ -55,6 +55,76 @@ static void parameter_counts_are_the_published_ones(void **state)
     }
 }
 
+/* Scale and shift cost what batch norm's do; running moments there are none. */
+static void group_norm_has_the_weights_of_batch_norm_and_no_state(void **state)
+{
+    (void)state;
+    static const struct {
+        int network, variant, norm;
+        int64_t count, state;
+    } cases[] = {
+        {CF_NETWORK_RESNEXT, CF_VARIANT_PAPER, CF_NORM_WORD_GROUP, 23059094, 0},
+        {CF_NETWORK_RESNEXT, CF_VARIANT_STANDARD, CF_NORM_WORD_GROUP, 23024982, 0},
+        {CF_NETWORK_RESNEXT, CF_VARIANT_STANDARD, CF_NORM_WORD_BATCH, 23024982, 68224},
+        /* 544 channels: gamma and beta for the bias, or beside it. */
+        {CF_NETWORK_SEQUENTIAL, CF_VARIANT_STANDARD, CF_NORM_WORD_GROUP, 303694 + 544, 0},
+        {CF_NETWORK_SEQUENTIAL, CF_VARIANT_STANDARD, CF_NORM_WORD_BATCH, 303694 + 544, 1088},
+        {CF_NETWORK_SEQUENTIAL, CF_VARIANT_PAPER, CF_NORM_WORD_GROUP, 303694 + 1088, 0},
+        {CF_NETWORK_SEQUENTIAL, CF_VARIANT_STANDARD, CF_NORM_WORD_NONE, 303694, 0},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        cf_config *config = config_of(cases[i].network, cases[i].variant, 22);
+        config->model_norm = cases[i].norm;
+        cf_graph *g = build(config, 1);
+        assert_int_equal(g->n_weights, cases[i].count);
+        assert_int_equal(g->n_state, cases[i].state);
+        cf_graph_destroy(g);
+        free(config);
+    }
+}
+
+static void groups_of_a_norm_divide_its_channels(void **state)
+{
+    (void)state;
+    cf_config *config = config_of(CF_NETWORK_SEQUENTIAL, CF_VARIANT_STANDARD, 22);
+    static const int expected[] = {8, 8, 16, 16, 32, 32, 32};
+    config->model_norm = CF_NORM_WORD_GROUP;
+    cf_graph *g = build(config, 1);
+    for (int i = 0; i < 7; i++) {
+        char name[32];
+        (void)snprintf(name, sizeof name, "block%d.conv2", i + 1);
+        const cf_conv *conv = &g->nodes[cf_graph_find(g, name)].conv;
+        assert_int_equal(conv->norm, CF_NORM_GROUP);
+        assert_int_equal(conv->norm_groups, expected[i]);
+        assert_int_equal(conv->act, CF_ACT_RELU);
+        assert_false(conv->bias);
+    }
+    cf_graph_destroy(g);
+    config->model_norm_groups = 12;
+    config->model_widths = (cf_int_list){{8, 18, 7}, 3};
+    g = build(config, 1);
+    assert_int_equal(g->nodes[cf_graph_find(g, "block1.conv1")].conv.norm_groups, 4);
+    assert_int_equal(g->nodes[cf_graph_find(g, "block2.conv1")].conv.norm_groups, 6);
+    assert_int_equal(g->nodes[cf_graph_find(g, "block3.conv1")].conv.norm_groups, 1);
+    cf_graph_destroy(g);
+    free(config);
+}
+
+static void resnext_without_a_norm_is_refused(void **state)
+{
+    (void)state;
+    cf_config *config = config_of(CF_NETWORK_RESNEXT, CF_VARIANT_STANDARD, 22);
+    config->model_norm = CF_NORM_WORD_NONE;
+    assert_int_equal(cf_config_validate(config), CF_E_USAGE);
+    assert_non_null(strstr(cf_err_text(), "model.norm"));
+    config->model_norm = CF_NORM_WORD_GROUP;
+    assert_int_equal(cf_config_validate(config), CF_OK);
+    config->model_norm = CF_NORM_WORD_NONE;
+    config->model_network = CF_NETWORK_SEQUENTIAL;
+    assert_int_equal(cf_config_validate(config), CF_OK);
+    free(config);
+}
+
 static void final_map_is_8_by_8_in_both_variants(void **state)
 {
     (void)state;
@@ -327,6 +397,9 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(parameter_counts_are_the_published_ones),
+        cmocka_unit_test(group_norm_has_the_weights_of_batch_norm_and_no_state),
+        cmocka_unit_test(groups_of_a_norm_divide_its_channels),
+        cmocka_unit_test(resnext_without_a_norm_is_refused),
         cmocka_unit_test(final_map_is_8_by_8_in_both_variants),
         cmocka_unit_test(resnext50_has_the_accounted_work),
         cmocka_unit_test(variants_differ_as_published),
