@@ -1,5 +1,6 @@
 /* Cells files: what is packed comes back; damage is refused before its word is taken for anything.
  */
+#include <math.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>

@@ -13,9 +13,9 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "kernels/base/hash.h"
 #include "kernels/base/log.h"
 #include "kernels/base/mem.h"
+#include "worker/data/fetch.h"
 
 typedef struct slot {
     float *images;     /* owned, [batch][size][size][3]; NULL in raw mode */
@@ -65,12 +65,7 @@ static size_t pixel_bytes(const cf_cells *c)
 static cf_err verify(cf_loader *l, int64_t image)
 {
     if (atomic_load_explicit(&l->verified[image], memory_order_relaxed)) return CF_OK;
-    const cf_cells *c = l->cells;
-    uint64_t found = cf_hash64(cf_cells_image(c, image), pixel_bytes(c));
-    if (found != c->hashes[image])
-        return cf_fail(
-            CF_E_DATA, "cells file is damaged: pixels of %s have hash %016llx, expected %016llx",
-            c->ids[image], (unsigned long long)found, (unsigned long long)c->hashes[image]);
+    CF_TRY(cf_cells_verify(l->cells, image, cf_cells_image(l->cells, image)));
     atomic_store_explicit(&l->verified[image], 1, memory_order_relaxed);
     return CF_OK;
 }
