@@ -6,6 +6,8 @@
 #include <math.h>
 #include <string.h>
 
+#include "worker/data/phantom_develop.h"
+
 enum { NOISE_SIDE = 16, MAX_DISCS = 8 };
 
 typedef struct noise {
@@ -249,11 +251,15 @@ static float cell_distance(const cell *k, float x, float y)
 static void paint_cytoplasm(canvas *v, const cf_look *l, const cell *k)
 {
     int x0, x1, y0, y1;
-    reach(v, k->x, 1.4f * k->r, &x0, &x1);
-    reach(v, k->y, 1.4f * k->r, &y0, &y1);
+    /* a pixel this far outside stays there wherever the noise pushes it */
+    float stretch = larger(k->squeeze, 1.0f / k->squeeze);
+    float far = 1.0e-4f + v->pixel + 1.5f * stretch * k->ragged;
+    reach(v, k->x, smaller(1.4f * k->r, stretch * (k->r + far)), &x0, &x1);
+    reach(v, k->y, smaller(1.4f * k->r, stretch * (k->r + far)), &y0, &y1);
     for (int j = y0; j < y1; j++)
         for (int i = x0; i < x1; i++) {
-            float x, y;
+            float x = ((float)i + 0.5f) * v->pixel, y = ((float)j + 0.5f) * v->pixel;
+            if (cell_distance(k, x, y) > far) continue;
             warped(v, i, j, k->ragged, &x, &y);
             float d = cell_distance(k, x, y), a = edge(v, d, 1.8f);
             if (a <= 0.0f) continue;
@@ -264,6 +270,18 @@ static void paint_cytoplasm(canvas *v, const cf_look *l, const cell *k)
         }
 }
 
+/* No part of the nucleus is farther than this from (x, y): a joint of two discs bulges by a quarter
+ * of its width at most. */
+static float nucleus_reach(const nucleus *n, float x, float y)
+{
+    float far = 0.0f;
+    for (int k = 0; k < n->n; k++) {
+        float dx = n->x[k] - x, dy = n->y[k] - y;
+        far = larger(far, sqrtf(dx * dx + dy * dy) + n->r[k]);
+    }
+    return far + 0.25f * n->join * (float)n->n;
+}
+
 static void paint_nucleus(canvas *v, const cf_look *l, const cell *k, const nucleus *n, float warp)
 {
     static const float pale[3] = {150.0f, 104.0f, 196.0f}, dark[3] = {44.0f, 14.0f, 92.0f};
@@ -272,9 +290,11 @@ static void paint_nucleus(canvas *v, const cf_look *l, const cell *k, const nucl
     color[0] += tint;
     float opacity = l->nucleus == CF_NUCLEUS_SMUDGE ? 0.75f : 0.96f;
     float soft = l->nucleus == CF_NUCLEUS_SMUDGE ? 4.0f : 1.6f;
+    float far =
+        smaller(1.6f * k->r, nucleus_reach(n, k->x, k->y) + 1.5f * warp + 0.5f * soft * v->pixel);
     int x0, x1, y0, y1;
-    reach(v, k->x, 1.6f * k->r, &x0, &x1);
-    reach(v, k->y, 1.6f * k->r, &y0, &y1);
+    reach(v, k->x, far, &x0, &x1);
+    reach(v, k->y, far, &y0, &y1);
     for (int j = y0; j < y1; j++)
         for (int i = x0; i < x1; i++) {
             float x, y;
@@ -347,55 +367,6 @@ static cf_look mix(const cf_look *a, const cf_look *b, float t)
     return m;
 }
 
-/* Binomial blur along one axis: taps 1 2 1, blended in by `amount`. step: floats between
- * neighbours. */
-static void blur_pass(const float *in, int size, int step_x, float amount, float *out)
-{
-    int row = 3 * size;
-    for (int j = 0; j < size; j++)
-        for (int i = 0; i < size; i++) {
-            int at = j * row + 3 * i, before = at, after = at;
-            if (step_x) {
-                before = i > 0 ? at - 3 : at;
-                after = i + 1 < size ? at + 3 : at;
-            } else {
-                before = j > 0 ? at - row : at;
-                after = j + 1 < size ? at + row : at;
-            }
-            for (int c = 0; c < 3; c++)
-                out[at + c] = in[at + c] +
-                              amount * 0.25f * (in[before + c] - 2.0f * in[at + c] + in[after + c]);
-        }
-}
-
-/* Defocus, uneven light, stain and sensor noise; then bytes. */
-static void develop(canvas *v, float blur, float *other, uint8_t *pixels)
-{
-    int size = v->size;
-    float width = blur * (float)size / 64.0f; /* variance of a pass is a half: 2 w^2 passes */
-    for (float left = 2.0f * width * width; left > 0.0f; left -= 1.0f) {
-        float amount = smaller(left, 1.0f);
-        blur_pass(v->rgb, size, 1, amount, other);
-        blur_pass(other, size, 0, amount, v->rgb);
-    }
-    float gain[3], slope_x = between(v->rng, -0.06f, 0.06f),
-                   slope_y = between(v->rng, -0.06f, 0.06f);
-    float light = 1.0f + 0.06f * bell(v->rng), grain = between(v->rng, 1.5f, 4.5f);
-    for (int c = 0; c < 3; c++) gain[c] = light * (1.0f + 0.03f * bell(v->rng));
-    float *p = v->rgb;
-    for (int j = 0; j < size; j++)
-        for (int i = 0; i < size; i++) {
-            float shade = 1.0f + slope_x * ((float)i * v->pixel - 0.5f) +
-                          slope_y * ((float)j * v->pixel - 0.5f);
-            for (int c = 0; c < 3; c++) {
-                /* the sum of two uniforms: as good as a bell for noise of a few levels */
-                float n = cf_rng_uniform(v->rng) + cf_rng_uniform(v->rng) - 1.0f;
-                float value = *p++ * gain[c] * shade + grain * 2.4f * n;
-                *pixels++ = (uint8_t)(255.0f * clamp01(value * (1.0f / 255.0f)) + 0.5f);
-            }
-        }
-}
-
 void cf_phantom_paint(const cf_look *look, const cf_look *other, const cf_look *neighbor,
                       cf_rng *rng, int size, float *scratch, uint8_t *pixels)
 {
@@ -413,5 +384,6 @@ void cf_phantom_paint(const cf_look *look, const cf_look *other, const cf_look *
         paint_cell(&v, neighbor, 0.5f + far * cosf(angle), 0.5f + far * sinf(angle));
     }
     paint_cell(&v, &l, 0.5f + 0.02f * bell(rng), 0.5f + 0.02f * bell(rng));
-    develop(&v, l.blur * between(rng, 0.5f, 1.5f), scratch + floats, pixels);
+    cf_phantom_develop(v.rgb, size, l.blur * between(rng, 0.5f, 1.5f), rng, scratch + floats,
+                       pixels);
 }
