@@ -197,6 +197,7 @@ cf_err cf_yaml_parse(const char *name, const char *text, size_t n, cf_yaml **out
     if (n > CF_YAML_MAX_BYTES)
         return cf_fail(CF_E_USAGE, "%s:1:1: %zu bytes; expected at most %d", name, n,
                        (int)CF_YAML_MAX_BYTES);
+    if (n == 0) text = ""; /* an empty field of a file is no pointer, which libyaml dies of */
     if (n >= 3 && memcmp(text, bom, 3) == 0) text += 3, n -= 3;
     CF_TRY_GOTO(check_stream(name, text, n), out);
     CF_TRY_GOTO(cf_new(&yaml, 1, sizeof *yaml), out);

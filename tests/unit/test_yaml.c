@@ -223,6 +223,16 @@ static void missing_file_is_a_usage_error(void **state)
     assert_non_null(strstr(cf_err_text(), "/nonexistent/x.yaml"));
 }
 
+/* As the empty scheme of a cells file is: a length of 0 and no bytes at all. */
+static void nothing_is_refused_as_no_content(void **state)
+{
+    (void)state;
+    cf_yaml *yaml = NULL;
+    assert_int_equal(cf_yaml_parse("x.yaml", NULL, 0, &yaml), CF_E_USAGE);
+    assert_null(yaml);
+    assert_non_null(strstr(cf_err_text(), "x.yaml:1:1: no content"));
+}
+
 static void numbers_are_whole_texts(void **state)
 {
     (void)state;
@@ -290,6 +300,7 @@ int main(void)
         cmocka_unit_test(yaml_takes_nesting_up_to_the_limit),
         cmocka_unit_test(yaml_keeps_order_and_text),
         cmocka_unit_test(missing_file_is_a_usage_error),
+        cmocka_unit_test(nothing_is_refused_as_no_content),
         cmocka_unit_test(numbers_are_whole_texts),
         cmocka_unit_test(integers_are_whole_texts),
         cmocka_unit_test(quoted_text_fits_and_is_harmless),
