@@ -61,7 +61,7 @@ check_install() {
 check_asan() {
   build_preset asan || return 1
   ASAN_OPTIONS=detect_leaks=1:abort_on_error=1 UBSAN_OPTIONS=print_stacktrace=1 \
-    ctest --test-dir build/asan -R '^(unit|ops)/|^cuda/.*-shuffle$' -j "$jobs"
+    ctest --test-dir build/asan -R '^(unit|ops|fuzz)/|^cuda/.*-shuffle$' -j "$jobs"
 }
 
 # The second oneDNN, as Python wheels; unpacked by Python's own zip reader.
