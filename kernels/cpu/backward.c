@@ -103,14 +103,31 @@ static cf_err backward_chunk(cf_program *p, int node, int64_t chunk)
     return CF_OK;
 }
 
+/* The same of a group normalisation: what the next pass needs is each image's own. */
+static cf_err finish_reduce_images(cf_program *p, int node, void *sums)
+{
+    const cf_node *n = &p->graph->nodes[node];
+    const cf_cpu_node *own = &p->nodes[node];
+    cf_group_norm g = cf_cpu_group_norm(p, node);
+#pragma omp parallel for num_threads(p->backend->n_threads) schedule(static)
+    for (int64_t i = 0; i < n->out_shape.n; i++)
+        cf_group_norm_reduce_finish(&g, own->slice_sums + i * own->slices, &own->norm[i]);
+    cf_group_norm_gradients(&g, own->slice_sums, own->norm, n->out_shape.n, own->dgamma, own->dbeta,
+                            own->dbias);
+    CF_TRY(cf_cpu_add(p, sums, n->gamma, own->dgamma));
+    CF_TRY(cf_cpu_add(p, sums, n->beta, own->dbeta));
+    return n->bias >= 0 ? cf_cpu_add(p, sums, n->bias, own->dbias) : CF_OK;
+}
+
 /* Gradients of gamma and beta or of the bias, and what the next pass over the pixels needs. */
 static cf_err finish_reduce(cf_program *p, int node, void *sums)
 {
     const cf_node *n = &p->graph->nodes[node];
     cf_cpu_node *own = &p->nodes[node];
     int64_t k = n->out_shape.c;
+    if (own->per_image) return finish_reduce_images(p, node, sums);
     if (own->normalised) {
-        cf_norm_reduce_finish(&own->norm, own->slice_sums, n->out_shape.n * own->slices,
+        cf_norm_reduce_finish(own->norm, own->slice_sums, n->out_shape.n * own->slices,
                               n->out_shape.h * n->out_shape.w / own->slices, k, own->gamma,
                               own->dgamma, own->dbeta);
         CF_TRY(cf_cpu_add(p, sums, n->gamma, own->dgamma));
@@ -185,7 +202,7 @@ static cf_err add_moments(cf_program *p, void *sums)
 {
     for (int i = 0; i < p->graph->n_nodes; i++) {
         const cf_node *n = &p->graph->nodes[i];
-        if (!p->nodes[i].normalised) continue;
+        if (!p->nodes[i].normalised || p->nodes[i].per_image) continue;
         CF_TRY(cf_cpu_add(p, sums, n->mean, p->nodes[i].mean));
         CF_TRY(cf_cpu_add(p, sums, n->var, p->nodes[i].unbiased));
     }

@@ -83,8 +83,6 @@ bool cf_cpu_supports(const cf_backend *b, const cf_node *node, const cf_compile_
     (void)b;
     if (o->dtype == CF_F16)
         return refuse(why, n_why, "precision fp16: the CPU backend has fp32 and bf16");
-    if (node->op == CF_OP_CONV && node->conv.norm == CF_NORM_GROUP)
-        return refuse(why, n_why, "group normalisation is not in the CPU backend");
     if (node->op == CF_OP_MAXPOOL && node->conv.kernel > CF_POOL_MAX_KERNEL)
         return refuse(why, n_why, "max-pool kernel above 15");
     if (node->op == CF_OP_CONV && node->conv.act == CF_ACT_LEAKY &&
@@ -157,17 +155,37 @@ static int64_t chunk_of(const cf_program *p, const cf_node *n, int64_t split)
     return best;
 }
 
+/* One image's arrays (or the micro-batch's) lie together, each on cache lines of its own. */
+static cf_err keep_norm(cf_program *p, const cf_node *n, cf_cpu_node *own)
+{
+    enum { ARRAYS = 8, LINE = 16 };
+    size_t k = (size_t)(n->out_shape.c + LINE - 1) / LINE * LINE;
+    size_t count = own->per_image ? (size_t)n->out_shape.n : 1;
+    float *at = NULL;
+    CF_TRY(cf_cpu_keep(p, count, sizeof *own->norm, &own->norm));
+    CF_TRY(cf_cpu_keep(p, count * ARRAYS * k, sizeof *at, &at));
+    for (size_t i = 0; i < count; i++) {
+        cf_norm_channels *c = &own->norm[i];
+        float **const arrays[ARRAYS] = {&c->mean, &c->rstd, &c->scale, &c->shift,
+                                        &c->a,    &c->b,    &c->d,     &c->own_mean};
+        for (int a = 0; a < ARRAYS; a++, at += k) *arrays[a] = at;
+        if (!own->per_image || n->bias < 0) c->own_mean = NULL;
+    }
+    return CF_OK;
+}
+
 static cf_err keep_channels(cf_program *p, const cf_node *n, cf_cpu_node *own)
 {
     size_t k = (size_t)n->out_shape.c;
-    float **const arrays[] = {&own->norm.mean, &own->norm.rstd, &own->norm.scale, &own->norm.shift,
-                              &own->norm.a,    &own->norm.b,    &own->norm.d,     &own->gamma,
-                              &own->beta,      &own->mean,      &own->unbiased,   &own->dgamma};
+    float **const arrays[] = {&own->gamma, &own->beta, &own->mean, &own->unbiased, &own->dgamma};
     for (size_t i = 0; own->normalised && i < sizeof arrays / sizeof *arrays; i++)
         CF_TRY(cf_cpu_keep(p, k, sizeof(float), arrays[i]));
+    if (own->normalised) CF_TRY(keep_norm(p, n, own));
     CF_TRY(cf_cpu_keep(p, k, sizeof(float), &own->dbeta));
     if (n->bias >= 0) CF_TRY(cf_cpu_keep(p, k, sizeof(float), &own->bias));
-    if (p->options.mode != CF_MODE_TRAIN || n->op != CF_OP_CONV) return CF_OK;
+    if (n->bias >= 0 && own->per_image) CF_TRY(cf_cpu_keep(p, k, sizeof(float), &own->dbias));
+    bool summed = p->options.mode == CF_MODE_TRAIN || own->per_image;
+    if (!summed || n->op != CF_OP_CONV) return CF_OK;
     size_t slices = (size_t)(n->out_shape.n * own->slices);
     double *sums = NULL;
     CF_TRY(cf_cpu_keep(p, slices * 2 * k, sizeof *sums, &sums));
@@ -215,7 +233,9 @@ static cf_err prepare_node(cf_program *p, int i)
     cf_cpu_node *own = &p->nodes[i];
     bool train = p->options.mode == CF_MODE_TRAIN;
     own->slices = slices_of(p, &n->out_shape);
-    own->split = is_pointwise(n) ? own->slices : 1;
+    /* Group normalisation's inference needs an image whole, to finish its output at once. */
+    bool whole = own->per_image && !train;
+    own->split = is_pointwise(n) && !whole ? own->slices : 1;
     own->chunk = chunk_of(p, n, own->split);
     own->n_chunks = n->out_shape.n * own->split / own->chunk;
     own->passing = is_passing(p, i);
@@ -311,9 +331,11 @@ static cf_err build(cf_program *p)
     const cf_graph *g = p->graph;
     CF_TRY(cf_cpu_keep(p, p->plan->arena_bytes, 1, &p->arena));
     CF_TRY(cf_cpu_keep(p, (size_t)g->n_classes, sizeof(float), &p->loss_scratch));
-    for (int i = 0; i < g->n_nodes; i++)
-        p->nodes[i].normalised =
-            g->nodes[i].op == CF_OP_CONV && g->nodes[i].conv.norm == CF_NORM_BATCH;
+    for (int i = 0; i < g->n_nodes; i++) {
+        cf_norm norm = g->nodes[i].op == CF_OP_CONV ? g->nodes[i].conv.norm : CF_NORM_NONE;
+        p->nodes[i].normalised = norm != CF_NORM_NONE;
+        p->nodes[i].per_image = norm == CF_NORM_GROUP;
+    }
     for (int i = 0; i < g->n_nodes; i++) CF_TRY(prepare_node(p, i));
     CF_TRY(keep_shared(p));
     for (int i = 0; i < g->n_nodes; i++)

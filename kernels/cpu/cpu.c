@@ -113,13 +113,13 @@ static cf_err set_node(cf_program *p, int i, const float *weights, const float *
     copy_param(own->beta, g, n->beta, weights);
     copy_param(own->dense, g, n->op == CF_OP_DENSE ? n->weight : -1, weights);
     if (n->op != CF_OP_CONV) return CF_OK;
-    if (own->normalised && p->options.mode == CF_MODE_INFER) {
+    if (own->normalised && !own->per_image && p->options.mode == CF_MODE_INFER) {
         const float *mean = state + g->params[n->mean].offset;
-        cf_norm_from_running(&own->norm, n->out_shape.c, n->conv.norm_eps, own->gamma, own->beta,
+        cf_norm_from_running(own->norm, n->out_shape.c, n->conv.norm_eps, own->gamma, own->beta,
                              mean, state + g->params[n->var].offset);
         /* The running mean is that of convolution + bias: here the bias counts. */
         for (int64_t c = 0; own->bias != NULL && c < n->out_shape.c; c++)
-            own->norm.shift[c] += own->bias[c] * own->norm.scale[c];
+            own->norm->shift[c] += own->bias[c] * own->norm->scale[c];
     }
     return cf_conv_set_weights(&own->conv, weights + g->params[n->weight].offset);
 }

@@ -63,8 +63,23 @@ static cf_pool pool_of(const cf_program *p, int node, int64_t chunk)
     return pool;
 }
 
-/* A convolution and what can follow it at once: the statistics of training, the running moments of
- * inference, or without normalisation the residual and the activation. */
+/* Inference with each image's own statistics: a chunk is whole images. */
+static void normalise_images(cf_program *p, int node, int64_t first, int64_t end)
+{
+    const cf_cpu_node *own = &p->nodes[node];
+    cf_group_norm g = cf_cpu_group_norm(p, node);
+    for (int64_t from = first; from < end; from += own->slices) {
+        for (int64_t slice = from; slice < from + own->slices; slice++) {
+            cf_norm_pass pass = cf_cpu_norm_pass(p, node, slice);
+            cf_norm_statistics(&pass, own->slice_sums[slice]);
+        }
+        cf_group_norm_finish(&g, own->slice_sums + from, cf_cpu_norm_of(p, node, from));
+        cf_cpu_write_output(p, node, from, from + own->slices);
+    }
+}
+
+/* A convolution and what can follow it at once: the statistics of training, the normalisation of
+ * inference, or without one the residual and the activation. */
 static cf_err conv_chunk(cf_program *p, int node, int64_t chunk)
 {
     cf_cpu_node *own = &p->nodes[node];
@@ -72,8 +87,9 @@ static cf_err conv_chunk(cf_program *p, int node, int64_t chunk)
     int64_t end = cf_cpu_first_slice(p, node, chunk + 1, node);
     CF_TRY(cf_conv_forward(&own->conv, chunk));
     start = cf_cpu_lap(p, CF_PHASE_FORWARD, start);
-    bool train = p->options.mode == CF_MODE_TRAIN;
-    for (int64_t slice = first; slice < end; slice++) {
+    bool train = p->options.mode == CF_MODE_TRAIN, images = own->per_image && !train;
+    if (images) normalise_images(p, node, first, end);
+    for (int64_t slice = first; slice < end && !images; slice++) {
         cf_norm_pass pass = cf_cpu_norm_pass(p, node, slice);
         if (own->normalised && train) {
             cf_norm_statistics(&pass, own->slice_sums[slice]);
@@ -109,18 +125,33 @@ static cf_err write_after_chunk(cf_program *p, int node, int64_t chunk)
     return CF_OK;
 }
 
+/* Every image by itself. */
+static void finish_images(const cf_program *p, int node)
+{
+    const cf_cpu_node *own = &p->nodes[node];
+    cf_group_norm g = cf_cpu_group_norm(p, node);
+    int64_t n = p->graph->nodes[node].out_shape.n;
+#pragma omp parallel for num_threads(p->backend->n_threads) schedule(static)
+    for (int64_t i = 0; i < n; i++)
+        cf_group_norm_finish(&g, own->slice_sums + i * own->slices, &own->norm[i]);
+}
+
 static void finish_statistics(cf_program *p, int node)
 {
     const cf_node *n = &p->graph->nodes[node];
     cf_cpu_node *own = &p->nodes[node];
     int64_t k = n->out_shape.c;
-    cf_norm_finish(&own->norm, own->slice_sums, n->out_shape.n * own->slices,
+    if (own->per_image) {
+        finish_images(p, node);
+        return;
+    }
+    cf_norm_finish(own->norm, own->slice_sums, n->out_shape.n * own->slices,
                    n->out_shape.h * n->out_shape.w / own->slices, k, n->conv.norm_eps, own->gamma,
                    own->beta, own->unbiased);
     /* A bias before batch normalisation is taken away again by it, with a gradient of exactly zero,
      * so training leaves it out; the running mean has to know it, for inference does not. */
     for (int64_t c = 0; c < k; c++)
-        own->mean[c] = own->norm.mean[c] + (own->bias != NULL ? own->bias[c] : 0.0f);
+        own->mean[c] = own->norm->mean[c] + (own->bias != NULL ? own->bias[c] : 0.0f);
 }
 
 static void forward_dense(cf_program *p, int node)

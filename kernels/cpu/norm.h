@@ -1,5 +1,6 @@
-/* Batch normalisation, residual add and activation over NHWC activations, forward and backward, on
- * one range of pixels; and the per-channel arithmetic between the passes.
+/* Normalisation, residual add and activation over NHWC activations, forward and backward, on
+ * one range of pixels; and the batch normalisation's arithmetic
+ * between the passes (group_norm.h has the group normalisation's).
  *
  * Sums over pixels are taken image by image (fp32 within 256 pixels, double above) and joined in
  * image order, so that they depend neither on threads nor on how images are shared out. C is any
@@ -15,9 +16,10 @@
 
 /* One node's normalisation. All arrays fp32 [c], host memory, owned by the program. */
 typedef struct cf_norm_channels {
-    float *mean, *rstd;   /* of the micro-batch, or the running ones */
+    float *mean, *rstd;   /* of the micro-batch, the running ones, or the image's groups' */
     float *scale, *shift; /* y * scale + shift is what the activation sees */
     float *a, *b, *d;     /* backward: gy = a g + b y + d */
+    float *own_mean;      /* group norm behind a bias: of the image's channel itself; else NULL */
 } cf_norm_channels;
 
 /* A pass over `rows` pixels of [rows, c]. Pointers to the first pixel; activations in `dtype`. */

@@ -73,6 +73,26 @@ int cf_cpu_contributions(const cf_program *p, int node, int64_t slice,
     return n;
 }
 
+const cf_norm_channels *cf_cpu_norm_of(const cf_program *p, int node, int64_t slice)
+{
+    const cf_cpu_node *own = &p->nodes[node];
+    return own->per_image ? &own->norm[slice / own->slices] : own->norm;
+}
+
+cf_group_norm cf_cpu_group_norm(const cf_program *p, int node)
+{
+    const cf_node *n = &p->graph->nodes[node];
+    const cf_cpu_node *own = &p->nodes[node];
+    return (cf_group_norm){.c = n->out_shape.c,
+                           .groups = n->conv.norm_groups,
+                           .slices = own->slices,
+                           .rows = n->out_shape.h * n->out_shape.w / own->slices,
+                           .eps = n->conv.norm_eps,
+                           .gamma = own->gamma,
+                           .beta = own->beta,
+                           .bias = own->bias};
+}
+
 cf_norm_pass cf_cpu_norm_pass(const cf_program *p, int node, int64_t slice)
 {
     const cf_node *n = &p->graph->nodes[node];
@@ -82,14 +102,14 @@ cf_norm_pass cf_cpu_norm_pass(const cf_program *p, int node, int64_t slice)
                          .dtype = p->options.dtype,
                          .act = n->conv.act,
                          .slope = n->conv.act == CF_ACT_LEAKY ? n->conv.slope : 0.0f,
-                         .channels = own->normalised ? &own->norm : NULL,
+                         .channels = own->normalised ? cf_cpu_norm_of(p, node, slice) : NULL,
                          .z = cf_cpu_output_at(p, node, slice)};
     pass.y = own->normalised ? cf_cpu_slot_at(p, node, CF_SLOT_Y, slice) : pass.z;
     if (n->residual < 0) return pass;
     bool fold = p->nodes[n->residual].folded;
     pass.residual = fold ? cf_cpu_slot_at(p, n->residual, CF_SLOT_Y, slice)
                          : cf_cpu_output_at(p, n->residual, slice);
-    if (fold) pass.residual_channels = &p->nodes[n->residual].norm;
+    if (fold) pass.residual_channels = cf_cpu_norm_of(p, n->residual, slice);
     return pass;
 }
 

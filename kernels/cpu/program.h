@@ -1,6 +1,7 @@
 /* A compiled graph: memory, primitives and the order of the passes. Private to this room.
  *
- * A normalised output needs the statistics of the whole micro-batch, so it cannot be written when
+ * A normalised output needs statistics of more than its pixel (of the whole micro-batch, or with
+ * group normalisation of its image), so it cannot be written when
  * its convolution has run. It is written chunk by chunk when its first reader runs, just before
  * that reader's convolution, while it is in the cache; the gradient's sums are taken likewise right
  * behind the convolution that made the gradient. Which node does what for whom is fixed at compile
@@ -10,6 +11,7 @@
 
 #include "kernels/backend.h"
 #include "kernels/cpu/conv.h"
+#include "kernels/cpu/group_norm.h"
 #include "kernels/cpu/norm.h"
 
 /* Kinds of work that are timed. */
@@ -40,14 +42,16 @@ typedef struct cf_cpu_node {
     int64_t split; /* a chunk is a number of these parts of an image: slices, or 1 (whole images) */
     int64_t chunk, n_chunks; /* parts of a chunk; chunks of the micro-batch */
     cf_conv_run conv;        /* CONV */
-    bool normalised;         /* batch normalisation */
+    bool normalised;         /* batch or group normalisation */
+    bool per_image;          /* group normalisation: every image has its own channels' arrays */
     bool passing;            /* Z is not kept: its reader makes it again, chunk by chunk */
     bool folded; /* its reader normalises it: this node's Z is never written in training */
-    cf_norm_channels norm;
+    cf_norm_channels *norm;     /* [1], or [N] where they are each image's own */
     cf_norm_sums *slice_sums;   /* [N * slices] */
     float *gamma, *beta, *bias; /* [K] copies, bias also of DENSE */
     float *mean, *unbiased;     /* [K] what goes into the state's sum */
     float *dgamma, *dbeta;      /* [K]; dbeta is the bias' gradient without normalisation */
+    float *dbias;               /* [K]: group normalisation behind a bias; else NULL */
     float *dense;               /* DENSE: weight [K,F] */
     float *ddense;              /* DENSE: its gradient */
     uint8_t *winner;            /* MAXPOOL */
@@ -107,6 +111,9 @@ int cf_cpu_contributions(const cf_program *p, int node, int64_t slice,
 /* First slice of a chunk of `worker`, counted in the slices of `node`; that of the next is its end.
  */
 int64_t cf_cpu_first_slice(const cf_program *p, int worker, int64_t chunk, int node);
+/* The channels of a normalised node that hold for a slice. */
+const cf_norm_channels *cf_cpu_norm_of(const cf_program *p, int node, int64_t slice);
+cf_group_norm cf_cpu_group_norm(const cf_program *p, int node);
 /* A pass over one slice of a convolution node; the backward pass adds what it needs. */
 cf_norm_pass cf_cpu_norm_pass(const cf_program *p, int node, int64_t slice);
 typedef cf_err (*cf_cpu_chunk_fn)(cf_program *p, int node, int64_t chunk);

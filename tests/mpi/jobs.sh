@@ -110,6 +110,21 @@ groups)
   train three 3 --set run.groups=3
   same one three
   ;;
+group-norm) # no running moments: nothing but weights in checkpoints, averages and the step's sums
+  make_cells
+  group=(--set model.norm=group --set model.norm_groups=8)
+  train one 1 "${group[@]}"
+  train two 2 "${group[@]}"
+  train three 3 "${group[@]}" --set run.groups=3
+  same one two
+  same one three
+  train one 2 "${group[@]}" # finished: tests again what the checkpoints hold
+  same one two
+  plain=(--set model.network=sequential --set "model.widths=[8, 12]" --set model.variant=paper)
+  train narrow 1 "${group[@]}" "${plain[@]}"
+  train spread 3 "${group[@]}" "${plain[@]}"
+  same narrow spread
+  ;;
 again)
   make_cells
   train first 2

@@ -108,49 +108,117 @@ static void visit_backward(void *context, int64_t out, int64_t in, int64_t filte
 /* ---- normalisation ----------------------------------------------------------------------------
  */
 
+/* Values that are normalised together: a channel's of all images, or with group normalisation an
+ * image's of one group of channels. */
 typedef struct moments {
     double mean, var, rstd;
     int64_t count;
 } moments;
 
-static moments channel_moments(const cf_node *n, const double *y, int64_t c)
+static int64_t n_sets(const cf_node *n)
 {
-    moments m = {.count = n->out_shape.n * n->out_shape.h * n->out_shape.w};
-    for (int64_t i = 0; i < m.count; i++) m.mean += y[i * n->out_shape.c + c];
-    m.mean /= (double)m.count;
-    for (int64_t i = 0; i < m.count; i++) {
-        double d = y[i * n->out_shape.c + c] - m.mean;
-        m.var += d * d;
+    return n->conv.norm == CF_NORM_GROUP ? n->out_shape.n * n->conv.norm_groups : n->out_shape.c;
+}
+
+/* The set that output element o belongs to. */
+static int64_t set_of(const cf_node *n, int64_t o)
+{
+    int64_t K = n->out_shape.c, c = o % K, image = o / K / n->out_shape.w / n->out_shape.h;
+    if (n->conv.norm != CF_NORM_GROUP) return c;
+    return image * n->conv.norm_groups + c / (K / n->conv.norm_groups);
+}
+
+/* Of every set; owned by the caller. */
+static moments *sets_of(const cf_node *n, const double *y)
+{
+    int64_t count = cf_shape_elements(n->out_shape);
+    moments *m = calloc((size_t)n_sets(n), sizeof *m);
+    if (m == NULL) abort();
+    for (int64_t o = 0; o < count; o++) m[set_of(n, o)].count++;
+    for (int64_t o = 0; o < count; o++) m[set_of(n, o)].mean += y[o];
+    for (int64_t i = 0; i < n_sets(n); i++) m[i].mean /= (double)m[i].count;
+    for (int64_t o = 0; o < count; o++) {
+        double d = y[o] - m[set_of(n, o)].mean;
+        m[set_of(n, o)].var += d * d;
     }
-    m.var /= (double)m.count;
-    m.rstd = 1.0 / sqrt(m.var + (double)n->conv.norm_eps);
+    for (int64_t i = 0; i < n_sets(n); i++) {
+        m[i].var /= (double)m[i].count;
+        m[i].rstd = 1.0 / sqrt(m[i].var + (double)n->conv.norm_eps);
+    }
     return m;
+}
+
+/* Batch normalisation: the batch's moments into the step's, or the running ones in their place. */
+static void exchange_moments(reference *r, const cf_node *n, const float *state, moments *m)
+{
+    for (int64_t c = 0; c < n->out_shape.c; c++) {
+        if (state != NULL) {
+            m[c].mean = (double)param(r, n->mean, state)[c];
+            m[c].rstd = 1.0 / sqrt((double)param(r, n->var, state)[c] + (double)n->conv.norm_eps);
+            continue;
+        }
+        double unbiased = (double)m[c].count / (double)(m[c].count > 1 ? m[c].count - 1 : 1);
+        r->moments[r->g->params[n->mean].offset + c] = m[c].mean;
+        r->moments[r->g->params[n->var].offset + c] = m[c].var * unbiased;
+    }
+}
+
+/* state: the running moments; NULL in training. */
+static void norm_forward(reference *r, int i, const float *weights, const float *state)
+{
+    const cf_node *n = &r->g->nodes[i];
+    int64_t K = n->out_shape.c;
+    const float *gamma = param(r, n->gamma, weights), *beta = param(r, n->beta, weights);
+    moments *m = sets_of(n, r->y[i]);
+    if (n->conv.norm == CF_NORM_BATCH) exchange_moments(r, n, state, m);
+    for (int64_t o = 0; o < cf_shape_elements(n->out_shape); o++) {
+        const moments *own = &m[set_of(n, o)];
+        double x = (r->y[i][o] - own->mean) * own->rstd;
+        r->z[i][o] = x * (double)gamma[o % K] + (double)beta[o % K];
+    }
+    free(m);
+}
+
+/* g: the gradient of the normalisation's output, made that of its input. */
+static void norm_backward(reference *r, int i, const float *weights, double *g)
+{
+    const cf_node *n = &r->g->nodes[i];
+    int64_t K = n->out_shape.c, count = cf_shape_elements(n->out_shape);
+    const float *gamma = param(r, n->gamma, weights);
+    moments *m = sets_of(n, r->y[i]);
+    double *sum = zeros(n_sets(n)), *dot = zeros(n_sets(n));
+    for (int64_t o = 0; o < count; o++) {
+        int64_t set = set_of(n, o);
+        double x = (r->y[i][o] - m[set].mean) * m[set].rstd;
+        r->gradients[r->g->params[n->gamma].offset + o % K] += g[o] * x;
+        r->gradients[r->g->params[n->beta].offset + o % K] += g[o];
+        g[o] *= (double)gamma[o % K];
+        sum[set] += g[o];
+        dot[set] += g[o] * x;
+    }
+    for (int64_t o = 0; o < count; o++) {
+        int64_t set = set_of(n, o);
+        double x = (r->y[i][o] - m[set].mean) * m[set].rstd, size = (double)m[set].count;
+        g[o] = m[set].rstd * (g[o] - sum[set] / size - x * dot[set] / size);
+    }
+    free(m);
+    free(sum);
+    free(dot);
 }
 
 static void conv_forward(reference *r, int i, const float *weights, const float *state, bool train)
 {
     const cf_node *n = &r->g->nodes[i];
     int64_t count = cf_shape_elements(n->out_shape), K = n->out_shape.c;
-    const float *bias = param(r, n->bias, weights), *gamma = param(r, n->gamma, weights);
-    const float *beta = param(r, n->beta, weights);
+    const float *bias = param(r, n->bias, weights);
     taps t = {.x = r->z[n->in], .w = param(r, n->weight, weights), .y = r->y[i]};
-    for (int64_t o = 0; o < count; o++) r->y[i][o] = bias ? (double)bias[o % K] : 0.0;
+    memset(r->y[i], 0, (size_t)count * sizeof *r->y[i]);
     visit_taps(n, visit_forward, &t);
-    if (n->conv.norm == CF_NORM_BATCH) store(r, r->y[i], count);
+    /* Backends store what they normalise without its bias. */
+    if (n->conv.norm != CF_NORM_NONE) store(r, r->y[i], count);
+    for (int64_t o = 0; bias != NULL && o < count; o++) r->y[i][o] += (double)bias[o % K];
     memcpy(r->z[i], r->y[i], (size_t)count * sizeof *r->z[i]);
-    for (int64_t c = 0; n->conv.norm == CF_NORM_BATCH && c < K; c++) {
-        moments m = channel_moments(n, r->y[i], c);
-        if (!train) {
-            m.mean = (double)param(r, n->mean, state)[c];
-            m.rstd = 1.0 / sqrt((double)param(r, n->var, state)[c] + (double)n->conv.norm_eps);
-        } else {
-            r->moments[r->g->params[n->mean].offset + c] = m.mean;
-            r->moments[r->g->params[n->var].offset + c] =
-                m.var * (double)m.count / (double)(m.count > 1 ? m.count - 1 : 1);
-        }
-        for (int64_t p = c; p < count; p += K)
-            r->z[i][p] = (r->y[i][p] - m.mean) * m.rstd * (double)gamma[c] + (double)beta[c];
-    }
+    if (n->conv.norm != CF_NORM_NONE) norm_forward(r, i, weights, train ? NULL : state);
     for (int64_t o = 0; o < count; o++) {
         if (n->residual >= 0) r->z[i][o] += r->z[n->residual][o];
         double slope = n->conv.act == CF_ACT_LEAKY ? (double)n->conv.slope : 0.0;
@@ -168,20 +236,7 @@ static void conv_backward(reference *r, int i, const float *weights)
     for (int64_t o = 0; o < count; o++)
         if (n->conv.act != CF_ACT_NONE && r->z[i][o] <= 0.0) g[o] *= slope;
     for (int64_t o = 0; n->residual >= 0 && o < count; o++) r->gz[n->residual][o] += g[o];
-    for (int64_t c = 0; n->conv.norm == CF_NORM_BATCH && c < K; c++) {
-        moments m = channel_moments(n, r->y[i], c);
-        double sum = 0.0, dot = 0.0, gamma = (double)param(r, n->gamma, weights)[c];
-        for (int64_t p = c; p < count; p += K) {
-            sum += g[p];
-            dot += g[p] * (r->y[i][p] - m.mean) * m.rstd;
-        }
-        r->gradients[r->g->params[n->gamma].offset + c] = dot;
-        r->gradients[r->g->params[n->beta].offset + c] = sum;
-        for (int64_t p = c; p < count; p += K) {
-            double x = (r->y[i][p] - m.mean) * m.rstd;
-            g[p] = gamma * m.rstd * (g[p] - sum / (double)m.count - x * dot / (double)m.count);
-        }
-    }
+    if (n->conv.norm != CF_NORM_NONE) norm_backward(r, i, weights, g);
     for (int64_t o = 0; n->bias >= 0 && o < count; o++)
         r->gradients[r->g->params[n->bias].offset + o % K] += g[o];
     taps t = {.x = r->z[n->in],

@@ -23,6 +23,15 @@ static double tolerance(cf_dtype dtype, depth d)
     return d == DEEP ? FP16_DEEP : FP16;
 }
 
+/* The convolution under test with the normalisation of `other`, for the nodes around it. */
+static cf_conv like(const cf_conv *other, cf_conv conv)
+{
+    conv.norm = other->norm == CF_NORM_GROUP ? CF_NORM_GROUP : CF_NORM_BATCH;
+    conv.norm_groups = other->norm_groups;
+    conv.bias = other->norm == CF_NORM_GROUP && other->bias;
+    return conv;
+}
+
 typedef cf_graph *(*build_fn)(const cf_conv *conv);
 
 /* input -> conv -> the convolution under test -> head: the first filter's gradient needs the tested
@@ -133,7 +142,7 @@ static void batch_norm_with_bias_and_leaky_matches(void **state)
 static cf_graph *residual_graph(const cf_conv *conv)
 {
     cf_graph *g = graph_new(4, 10, 10, 3);
-    cf_conv norm = {.k = 32, .kernel = 1, .norm = CF_NORM_BATCH, .act = conv->act};
+    cf_conv norm = like(conv, (cf_conv){.k = 32, .kernel = 1, .act = conv->act});
     norm.slope = conv->slope;
     int x = graph_conv(g, "stem", 0, -1, norm);
     for (int block = 0; block < 2; block++) {
@@ -169,9 +178,10 @@ static void residual_blocks_match(void **state)
 static cf_graph *crossing_graph(const cf_conv *conv)
 {
     cf_graph *g = graph_new(3, 7, 6, 16);
-    cf_conv plain = {.k = 16, .kernel = 3, .act = conv->act, .bias = true};
-    cf_conv norm = {.k = 16, .kernel = 1, .act = conv->act, .norm = CF_NORM_BATCH};
-    cf_conv quiet = {.k = 16, .kernel = 1, .norm = CF_NORM_BATCH};
+    cf_conv plain = {.k = 16, .kernel = 3, .act = conv->act, .slope = conv->slope, .bias = true};
+    cf_conv norm = like(conv, (cf_conv){.k = 16, .kernel = 1, .act = conv->act});
+    norm.slope = conv->slope;
+    cf_conv quiet = like(conv, (cf_conv){.k = 16, .kernel = 1});
     int a = graph_conv(g, "a", 0, -1, norm);
     int b = graph_conv(g, "b", a, 0, norm);
     int c = graph_conv(g, "c", b, a, plain);
@@ -193,7 +203,7 @@ static void crossing_residuals_match(void **state)
 static cf_graph *pool_graph(const cf_conv *conv)
 {
     cf_graph *g = graph_new(4, 13, 12, 3);
-    cf_conv norm = {.k = conv->k, .kernel = 3, .norm = CF_NORM_BATCH, .act = CF_ACT_RELU};
+    cf_conv norm = like(conv, (cf_conv){.k = conv->k, .kernel = 3, .act = CF_ACT_RELU});
     int a = graph_conv(g, "first", 0, -1, norm), pool = -1;
     OK(cf_graph_maxpool(g, "max", a, conv, &pool));
     norm.kernel = 1;
@@ -225,7 +235,7 @@ static void max_pool_matches(void **state)
 static cf_graph *large_graph(const cf_conv *conv)
 {
     cf_graph *g = graph_new(2, 36, 40, 3);
-    cf_conv norm = {.k = 32, .kernel = 7, .stride = 1, .norm = CF_NORM_BATCH, .act = conv->act};
+    cf_conv norm = like(conv, (cf_conv){.k = 32, .kernel = 7, .stride = 1, .act = conv->act});
     int a = graph_conv(g, "stem", 0, -1, norm);
     norm.kernel = 1;
     int b = graph_conv(g, "reduce", a, -1, norm);
@@ -246,14 +256,100 @@ static void sliced_images_match(void **state)
     (void)state;
     cf_dtype dtypes[3];
     for (int t = 0, n = fixture_dtypes(dtypes); t < n; t++) {
-        fixture f;
-        cf_conv conv = {.k = 512, .act = t == 0 ? CF_ACT_NONE : CF_ACT_RELU};
-        fixture_init(&f, large_graph(&conv), dtypes[t], CF_MODE_TRAIN, 2);
-        fixture_train(&f);
-        /* fp32: sums of thousands of pixels. */
-        fixture_compare(&f, t == 0 ? 1e-4 : tolerance(dtypes[t], DEEP));
-        fixture_fini(&f);
+        for (int norm = CF_NORM_BATCH; norm <= CF_NORM_GROUP; norm++) {
+            fixture f;
+            cf_conv conv = {.k = 512, .norm = (cf_norm)norm, .norm_groups = 8};
+            conv.act = t == 0 ? CF_ACT_NONE : CF_ACT_RELU;
+            fixture_init(&f, large_graph(&conv), dtypes[t], CF_MODE_TRAIN, 2);
+            fixture_train(&f);
+            /* fp32: sums of thousands of pixels. */
+            fixture_compare(&f, t == 0 ? 1e-4 : tolerance(dtypes[t], DEEP));
+            fixture_fini(&f);
+        }
     }
+}
+
+/* ---- group normalisation ----------------------------------------------------------------------
+ */
+
+/* One group, some, and one a channel; channels that are and are no multiple of a vector; a bias,
+ * whose gradient is not zero here unless every channel is a group. */
+static void group_norm_matches(void **state)
+{
+    (void)state;
+    static const struct {
+        int64_t k;
+        int groups;
+    } cases[] = {{32, 1}, {32, 4}, {64, 32}, {32, 32}, {21, 3}, {21, 21}, {40, 5}, {17, 1}};
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        cf_conv conv = {.k = cases[i].k,
+                        .kernel = i % 2 ? 3 : 1,
+                        .bias = i % 4 < 2,
+                        .norm = CF_NORM_GROUP,
+                        .norm_groups = cases[i].groups,
+                        .act = i % 3 == 0 ? CF_ACT_LEAKY : CF_ACT_RELU,
+                        .slope = i % 3 == 0 ? 0.3f : 0.0f};
+        check(plain_graph, conv);
+    }
+}
+
+static void group_norm_of_strided_and_grouped_convolutions_matches(void **state)
+{
+    (void)state;
+    cf_conv conv = {.k = 48, .kernel = 3, .stride = 2, .groups = 12, .act = CF_ACT_RELU};
+    conv.norm = CF_NORM_GROUP;
+    conv.norm_groups = 6;
+    check(plain_graph, conv);
+    conv.kernel = 1, conv.groups = 1;
+    check(plain_graph, conv);
+    cf_conv stem = {.k = 32, .kernel = 7, .stride = 2, .pad = CF_PAD_SAME, .act = CF_ACT_RELU};
+    stem.norm = CF_NORM_GROUP;
+    stem.norm_groups = 16;
+    check(stem_graph, stem);
+}
+
+static void group_normed_residual_blocks_match(void **state)
+{
+    (void)state;
+    cf_conv conv = {.act = CF_ACT_RELU, .norm = CF_NORM_GROUP, .norm_groups = 8};
+    check_within(residual_graph, conv, DEEP);
+    check_within(crossing_graph, conv, DEEP);
+    conv = (cf_conv){.act = CF_ACT_LEAKY, .slope = 0.3f, .norm = CF_NORM_GROUP, .norm_groups = 16};
+    conv.bias = true;
+    check_within(residual_graph, conv, DEEP);
+    check_within(crossing_graph, conv, DEEP);
+}
+
+static void group_norm_before_a_max_pool_matches(void **state)
+{
+    (void)state;
+    cf_conv conv = {.k = 20, .kernel = 2, .stride = 2, .norm = CF_NORM_GROUP, .norm_groups = 4};
+    check_within(pool_graph, conv, DEEP);
+    conv.k = 40, conv.kernel = 3;
+    check_within(pool_graph, conv, DEEP);
+}
+
+/* Batch norm folded into a group norm's sum, and the other way round. */
+static cf_graph *mixed_graph(const cf_conv *conv)
+{
+    cf_graph *g = graph_new(3, 9, 8, 16);
+    cf_conv group = {.k = 24, .kernel = 1, .norm = CF_NORM_GROUP, .norm_groups = 6, .bias = true};
+    cf_conv batch = {.k = 24, .kernel = 3, .norm = CF_NORM_BATCH};
+    cf_conv sum = group, other = batch;
+    sum.act = other.act = conv->act;
+    int a = graph_conv(g, "a", 0, -1, other);
+    int side = graph_conv(g, "side", a, -1, batch);
+    int b = graph_conv(g, "b", a, side, sum);
+    int edge = graph_conv(g, "edge", b, -1, group);
+    int c = graph_conv(g, "c", b, edge, other);
+    graph_head(g, c, 5, 5, 0.0f);
+    return g;
+}
+
+static void group_and_batch_norm_mix(void **state)
+{
+    (void)state;
+    check_within(mixed_graph, (cf_conv){.act = CF_ACT_RELU}, DEEP);
 }
 
 static void merged_and_smoothed_loss_matches(void **state)
@@ -284,6 +380,11 @@ int main(void)
         cmocka_unit_test(crossing_residuals_match),
         cmocka_unit_test(max_pool_matches),
         cmocka_unit_test(sliced_images_match),
+        cmocka_unit_test(group_norm_matches),
+        cmocka_unit_test(group_norm_of_strided_and_grouped_convolutions_matches),
+        cmocka_unit_test(group_normed_residual_blocks_match),
+        cmocka_unit_test(group_norm_before_a_max_pool_matches),
+        cmocka_unit_test(group_and_batch_norm_mix),
         cmocka_unit_test(merged_and_smoothed_loss_matches),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
