@@ -14,6 +14,7 @@
 #include "worker/data/image.h"
 #include "worker/data/phantom.h"
 #include "worker/data/synth.h"
+#include "worker/data/synth_site.h"
 
 enum { SIDE = 48, BYTES = SIDE * SIDE * 3 };
 
@@ -165,6 +166,104 @@ static void folder_with_something_in_it_is_left_alone(void **state)
     scratch_remove(f.dir);
 }
 
+static void published_shares_are_the_papers_counts(void **state)
+{
+    (void)state;
+    cf_scheme s = scheme_of("matek2021");
+    int64_t counts[32];
+    cf_synth_options o = {.n_images = 171374, .share = CF_SYNTH_PUBLISHED};
+    assert_int_equal(cf_synth_counts(&o, &s, counts), CF_OK);
+    for (int c = 0; c < s.n_classes; c++) assert_int_equal(counts[c], s.classes[c].published_count);
+    o.n_images = 1000; /* a class of 8 in 171,374 still has one */
+    assert_int_equal(cf_synth_counts(&o, &s, counts), CF_OK);
+    int64_t sum = 0;
+    for (int c = 0; c < s.n_classes; c++) {
+        assert_true(counts[c] >= 1);
+        /* one each, then the shares of the other 979 rounded down or up */
+        double share = 1 + 979.0 * (double)(s.classes[c].published_count - 1) / (171374.0 - 21);
+        assert_true(fabs((double)counts[c] - share) <= 1.0);
+        sum += counts[c];
+    }
+    assert_int_equal(sum, 1000);
+    cf_scheme_fini(&s);
+    s = scheme_of("bm7");
+    s.classes[3].published_count = 0;
+    assert_int_equal(cf_synth_counts(&o, &s, counts), CF_E_USAGE);
+    cf_scheme_fini(&s);
+}
+
+/* Every row of the manifest: its patient belongs to its site. Returns the rows, owned. */
+static char *manifest_of(const char *folder, int n_rows, int *n_of_site)
+{
+    char path[CF_PATH_MAX], *text;
+    size_t n;
+    assert_int_equal(cf_path_join(path, sizeof path, folder, "manifest.csv"), CF_OK);
+    assert_int_equal(cf_file_read(path, 1 << 20, &text, &n), CF_OK);
+    char *line = strchr(text, '\n') + 1;
+    for (int i = 0; i < n_rows; i++, line = strchr(line, '\n') + 1) {
+        static const char *const names[3] = {"north", "east", "south"};
+        char file[64], label[16], site[16];
+        int patient;
+        double um;
+        assert_int_equal(
+            sscanf(line, "%63[^,],%15[^,],%15[^,],P%d,%lf", file, label, site, &patient, &um), 5);
+        assert_in_range(patient, 0, 11);
+        assert_string_equal(site, names[patient % 3]);
+        assert_true(um > 0.07 && um < 0.09);
+        n_of_site[patient % 3]++;
+    }
+    assert_int_equal(*line, '\0');
+    return text;
+}
+
+static void sites_have_patients_and_colours_of_their_own(void **state)
+{
+    (void)state;
+    fixture f;
+    fixture_init(&f);
+    cf_scheme s = scheme_of("bm7");
+    int n_of_site[3] = {0}, again_of_site[3] = {0};
+    char again[CF_PATH_MAX], path[CF_PATH_MAX], *bytes[2];
+    size_t n[2];
+    f.options.n_images = 70;
+    f.options.n_sites = 3;
+    f.options.n_patients = 12;
+    f.options.threads = 1;
+    f.options.format = CF_SYNTH_JPEG;
+    assert_int_equal(cf_synth_write(&f.options, &s), CF_OK);
+    char *rows = manifest_of(f.folder, 70, n_of_site);
+    for (int k = 0; k < 3; k++) assert_true(n_of_site[k] > 0);
+    /* on other threads the same */
+    assert_int_equal(cf_path_join(again, sizeof again, f.dir, "again"), CF_OK);
+    f.options.folder = again;
+    f.options.threads = 3;
+    assert_int_equal(cf_synth_write(&f.options, &s), CF_OK);
+    char *same = manifest_of(again, 70, again_of_site);
+    assert_string_equal(rows, same);
+    for (int i = 0; i < 2; i++) {
+        assert_int_equal(cf_path_join(path, sizeof path, i ? again : f.folder, "LYT/LYT_00010.jpg"),
+                         CF_OK);
+        assert_int_equal(cf_file_read(path, 1 << 20, &bytes[i], &n[i]), CF_OK);
+    }
+    assert_int_equal(n[0], n[1]);
+    assert_memory_equal(bytes[0], bytes[1], n[0]);
+    free(bytes[0]);
+    free(bytes[1]);
+    free(rows);
+    free(same);
+    /* the same grey slide under three lamps */
+    uint8_t grey[3 * 24 * 24], seen[3][3 * 16 * 16];
+    memset(grey, 180, sizeof grey);
+    for (int k = 0; k < 3; k++) cf_synth_site_develop(k, grey, 16, seen[k]);
+    assert_memory_equal(seen[0], grey, sizeof seen[0]);
+    assert_true(seen[1][0] > seen[0][0] + 5 && seen[2][0] < seen[0][0] - 5);
+    assert_true(seen[1][0] > seen[1][2] && seen[2][0] < seen[2][2]); /* yellow and blue light */
+    f.options.n_sites = 5;
+    assert_int_equal(cf_synth_write(&f.options, &s), CF_E_USAGE);
+    cf_scheme_fini(&s);
+    scratch_remove(f.dir);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -173,6 +272,8 @@ int main(void)
         cmocka_unit_test(every_code_has_a_stable_look),
         cmocka_unit_test(folder_per_class_is_written),
         cmocka_unit_test(folder_with_something_in_it_is_left_alone),
+        cmocka_unit_test(published_shares_are_the_papers_counts),
+        cmocka_unit_test(sites_have_patients_and_colours_of_their_own),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -23,6 +23,10 @@ CF_CHECKED cf_err cf_tiff_decode(const char *name, const uint8_t *bytes, size_t 
 CF_CHECKED cf_err cf_image_alloc(const char *name, int64_t height, int64_t width,
                                  int64_t max_pixels, cf_image *image);
 
+/* Writes a file of encoded bytes as cf_image_write_png does; none is left on an error. CF_E_DISK.
+ */
+CF_CHECKED cf_err cf_image_save(const char *path, const void *bytes, size_t n);
+
 /* The orientation 1..8 of an EXIF block ("Exif\0\0" and a TIFF structure; EXIF 2.3, 4.6.4 A); 1
  * when it has none or is damaged. */
 int cf_exif_orientation(const uint8_t *bytes, size_t n);

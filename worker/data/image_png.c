@@ -1,11 +1,8 @@
 /* PNG through libpng: every colour type becomes 8-bit RGB. */
-#include <errno.h>
-#include <fcntl.h>
 #include <setjmp.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
 #include <png.h>
 
@@ -161,24 +158,6 @@ static cf_err encode(const char *path, const uint8_t *pixels, int height, int wi
     return err;
 }
 
-static cf_err write_all(const char *path, const void *bytes, size_t n)
-{
-    int fd = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0666);
-    if (fd < 0) return cf_fail_errno(CF_E_DISK, "%s: cannot create", path);
-    const uint8_t *p = bytes;
-    while (n > 0) {
-        ssize_t k = write(fd, p, n);
-        if (k < 0 && errno == EINTR) continue;
-        if (k < 0) break;
-        p += k;
-        n -= (size_t)k;
-    }
-    cf_err err = n > 0 ? cf_fail_errno(CF_E_DISK, "%s: cannot write", path) : CF_OK;
-    if (close(fd) != 0 && err == CF_OK) err = cf_fail_errno(CF_E_DISK, "%s: cannot write", path);
-    if (err != CF_OK) unlink(path);
-    return err;
-}
-
 cf_err cf_image_write_png(const char *path, const uint8_t *pixels, int height, int width)
 {
     /* Without the fsync of cf_file_save: a thousand small images would wait a thousand times for
@@ -186,7 +165,7 @@ cf_err cf_image_write_png(const char *path, const uint8_t *pixels, int height, i
     png_out out = {0};
     cf_err err = encode(path, pixels, height, width, &out);
     if (err == CF_OK) err = cf_buf_check(&out.buf);
-    if (err == CF_OK) err = write_all(path, out.buf.data, out.buf.len);
+    if (err == CF_OK) err = cf_image_save(path, out.buf.data, out.buf.len);
     cf_buf_fini(&out.buf);
     return err;
 }
