@@ -33,10 +33,11 @@ static cf_err counts_init(const cf_cells *cells, counts *c)
     CF_TRY(cf_new(&c->of_site, sites, sizeof(int64_t)));
     CF_TRY(cf_new(&c->of_class_site, both, sizeof(int64_t)));
     for (int64_t i = 0; i < cells->n; i++) {
-        c->of_class[cells->labels[i]]++;
         c->of_site[cells->sites[i]]++;
-        c->of_class_site[(int64_t)cells->labels[i] * c->n_sites + cells->sites[i]]++;
         c->patients_known += cells->patients[i] >= 0;
+        if (cells->labels[i] == CF_LABEL_UNKNOWN) continue;
+        c->of_class[cells->labels[i]]++;
+        c->of_class_site[(int64_t)cells->labels[i] * c->n_sites + cells->sites[i]]++;
     }
     return CF_OK;
 }
@@ -58,6 +59,7 @@ static void print_json(const cf_inspection *i, const cf_cells *cells, const coun
     cf_json_string(&j, "scheme", cells->scheme.name);
     cf_json_integer(&j, "patients", (int64_t)cells->patient_names.n);
     cf_json_integer(&j, "images_with_patient", c->patients_known);
+    cf_json_integer(&j, "images_without_class", cells->n_unknown);
     cf_json_object(&j, "classes");
     for (int k = 0; k < c->n_classes; k++)
         cf_json_integer(&j, cells->scheme.classes[k].code, c->of_class[k]);
@@ -105,6 +107,7 @@ static cf_err print_text(const cf_inspection *i, const cf_cells *cells, const co
     cf_buf_printf(out, "\ncontent hash   %016" PRIx64 "\n", cells->content_hash);
     cf_buf_printf(out, "scheme         %s, %d classes, %d output nodes\n", cells->scheme.name,
                   cells->scheme.n_classes, cells->scheme.n_nodes);
+    if (cells->n_unknown > 0) cf_buf_printf(out, "without class  %" PRId64 "\n", cells->n_unknown);
     cf_buf_printf(out, "patients       ");
     if (c->patients_known == 0)
         cf_buf_printf(out, "not known\n");
@@ -124,7 +127,7 @@ cf_err cf_inspect_cells(const cf_inspection *i, cf_buf *out)
 {
     cf_cells cells;
     counts c = {0};
-    CF_TRY(cf_cells_open(i->path, &cells));
+    CF_TRY(cf_cells_open_any(i->path, &cells));
     cf_err err = counts_init(&cells, &c);
     if (err == CF_OK && i->json)
         print_json(i, &cells, &c, out);

@@ -18,8 +18,6 @@
 
 #define CF_CELLS_VERSION 1u
 
-enum { CF_LABEL_UNKNOWN = -1 }; /* an image without a class, for prediction only */
-
 typedef struct cf_cells {
     int64_t n;             /* images */
     int height, width;     /* of every image, px */

@@ -11,6 +11,7 @@
 #include "kernels/base/err.h"
 
 enum { CF_CODE_MAX = 64, CF_MAX_CLASSES = 1024 };
+enum { CF_LABEL_UNKNOWN = -1 }; /* an image without a class, for prediction only */
 
 /* A published mean +- SD; present only where `known`. */
 typedef struct cf_published {
@@ -51,7 +52,10 @@ typedef struct cf_scheme {
                                (symmetric,      diagonal 0) */
     cf_question *questions; /* owned */
     int n_questions;
-    cf_alias *aliases; /* owned: labels of other schemes */
+    uint8_t *no_confident; /* owned, [n_classes] 1 for a class that says "no confident class"
+                              (artefacts, not identifiable) */
+    int n_no_confident;    /* such classes */
+    cf_alias *aliases;     /* owned: labels of other schemes */
     int n_aliases;
     char published_source[512]; /* where the published figures come from; "" for none */
     char *text; /* owned: the file's own text, stored in cells files and run folders */
@@ -71,5 +75,11 @@ void cf_scheme_fini(cf_scheme *scheme);
 int cf_scheme_find(const cf_scheme *scheme, const char *label);
 /* Adds node probabilities into class probabilities; nodes [n_nodes], classes [n_classes]. */
 void cf_scheme_merge(const cf_scheme *scheme, const double *nodes, double *classes);
+/* Class probabilities of one image: softmax in double precision, then merged. logits: [n_nodes];
+ * nodes: scratch, [n_nodes]; classes: [n_classes]. */
+void cf_scheme_probabilities(const cf_scheme *scheme, const float *logits, double *nodes,
+                             double *classes);
+/* The class of the highest probability, the first on a tie. */
+int cf_scheme_highest(const cf_scheme *scheme, const double *classes);
 
 #endif

@@ -21,6 +21,7 @@ void cf_listing_fini(cf_listing *list)
     free(list->bases);
     free(list->manifests);
     free(list->first_ignored);
+    cf_strings_fini(&list->labels);
     cf_strings_fini(&list->problems);
     cf_strings_fini(&list->notes);
     *list = (cf_listing){0};
@@ -249,13 +250,22 @@ static cf_err judge_folds(cf_listing *list)
     return cf_strings_add(&list->notes, note);
 }
 
+/* A source that is one image file. */
+static bool is_single(const cf_listing *list, const char *path)
+{
+    return list->unmapped == CF_UNMAPPED_KEEP && cf_path_exists(path) && !cf_path_is_dir(path) &&
+           !cf_manifest_is(path);
+}
+
 static cf_err find_sources(cf_listing *list, cf_class_dirs *dirs)
 {
     CF_TRY(cf_new(&list->bases, (size_t)list->n_sources, sizeof *list->bases));
     CF_TRY(cf_new(&list->manifests, (size_t)list->n_sources, sizeof *list->manifests));
     for (int s = 0; s < list->n_sources; s++) {
         const char *path = list->sources[s].path;
-        CF_TRY(cf_strdup(path, &list->bases[s]));
+        bool single = is_single(list, path);
+        CF_TRY(cf_strdup(single ? "" : path, &list->bases[s]));
+        if (single) continue;
         if (!cf_manifest_is(path)) {
             CF_TRY(cf_folders_find(list, s, dirs));
             continue;
@@ -271,7 +281,7 @@ static cf_err find_sources(cf_listing *list, cf_class_dirs *dirs)
 cf_err cf_listing_read(const cf_source *sources, int n_sources, const char *scheme_name,
                        enum cf_unmapped unmapped, cf_scheme *scheme, cf_listing *list)
 {
-    *list = (cf_listing){.sources = sources, .n_sources = n_sources};
+    *list = (cf_listing){.sources = sources, .n_sources = n_sources, .unmapped = unmapped};
     *scheme = (cf_scheme){0};
     cf_class_dirs dirs = {0};
     cf_unknowns unknown = {0};
@@ -286,6 +296,8 @@ cf_err cf_listing_read(const cf_source *sources, int n_sources, const char *sche
     for (int s = 0; s < n_sources; s++)
         if (list->manifests[s].n_rows > 0)
             CF_TRY_GOTO(cf_manifest_take(list, s, scheme, &unknown), out);
+        else if (is_single(list, sources[s].path))
+            CF_TRY_GOTO(cf_file_take(list, s), out);
     CF_TRY_GOTO(judge_unknowns(list, &unknown, unmapped, scheme), out);
     CF_TRY_GOTO(sort_items(list), out);
     CF_TRY_GOTO(judge_folds(list), out);

@@ -54,16 +54,26 @@ static cf_err add_problem(cf_listing *list, const char *path, const char *reason
     return err;
 }
 
+/* A class folder being walked. */
+typedef struct walker {
+    cf_listing *list; /* borrowed */
+    int source;
+    int label;         /* or DROPPED, or UNKNOWN */
+    const char *given; /* the folder's name, borrowed from the list */
+} walker;
+
 /* below: the path below the source, which its name goes before. */
-static cf_err add_item(cf_listing *list, int source, const char *below, int label)
+static cf_err add_item(const walker *w, const char *below)
 {
-    const cf_source *s = &list->sources[source];
+    cf_listing *list = w->list;
+    const cf_source *s = &list->sources[w->source];
     char id[CF_PATH_MAX];
     CF_TRY(cf_path_join(id, sizeof id, s->name, below));
     cf_listed item = {.site = s->site,
                       .patient = "",
-                      .source = source,
-                      .label = label,
+                      .given = w->given,
+                      .source = w->source,
+                      .label = w->label >= 0 ? w->label : CF_LABEL_UNKNOWN,
                       .fold = -1,
                       .um_per_px = s->um_per_px,
                       .x = -1.0,
@@ -73,12 +83,12 @@ static cf_err add_item(cf_listing *list, int source, const char *below, int labe
     return cf_listing_add(list, &item);
 }
 
-/* One file below a class folder. label: or DROPPED, or UNKNOWN. */
-static cf_err take_file(cf_listing *list, int source, const char *path, const char *id, int label,
-                        const struct stat *st)
+/* One file below a class folder. */
+static cf_err take_file(const walker *w, const char *path, const char *id, const struct stat *st)
 {
-    if (label == DROPPED || label == UNKNOWN) {
-        if (label == DROPPED)
+    cf_listing *list = w->list;
+    if (w->label < 0 && list->unmapped != CF_UNMAPPED_KEEP) {
+        if (w->label == DROPPED)
             list->n_dropped++;
         else
             list->n_unmapped++;
@@ -87,15 +97,16 @@ static cf_err take_file(cf_listing *list, int source, const char *path, const ch
     if (!S_ISREG(st->st_mode)) return add_problem(list, path, "not a regular file");
     if (!cf_listing_is_plain(id))
         return add_problem(list, path, "the name has control characters or is not UTF-8");
-    return add_item(list, source, id, label);
+    return add_item(w, id);
 }
 
-/* id: of this folder, below its source. */
-static cf_err walk(cf_listing *list, int source, const char *id, int label, int depth)
+/* id: of this folder, below its source; "": the source itself, whose folders are walked apart. */
+static cf_err walk(const walker *w, const char *id, int depth)
 {
+    cf_listing *list = w->list;
     char path[CF_PATH_MAX];
     cf_strings names = {0};
-    CF_TRY(cf_path_join(path, sizeof path, list->sources[source].path, id));
+    CF_TRY(cf_path_join(path, sizeof path, list->sources[w->source].path, id));
     if (depth > MAX_DEPTH)
         return cf_fail(CF_E_DATA, "%s: more than %d folders deep", path, MAX_DEPTH);
     CF_TRY(cf_dir_list(path, &names));
@@ -109,16 +120,25 @@ static cf_err walk(cf_listing *list, int source, const char *id, int label, int 
         bool is_image = is_image_name(names.items[i]);
         if (lstat(below, &link) != 0 || stat(below, &st) != 0)
             err = is_image ? add_problem(list, below, strerror(errno)) : ignore(list, below);
-        else if (S_ISDIR(link.st_mode))
-            err = walk(list, source, child, label, depth + 1);
+        else if (S_ISDIR(link.st_mode) || (*id == '\0' && S_ISDIR(st.st_mode)))
+            err = *id ? walk(w, child, depth + 1) : CF_OK;
         else if (!is_image)
             err = ignore(list, below);
         else
-            err = take_file(list, source, below, child, label, &st);
+            err = take_file(w, below, child, &st);
     }
 out:
     cf_strings_fini(&names);
     return err;
+}
+
+static cf_err add_dir(cf_class_dirs *dirs, const char *name, int source)
+{
+    char *copy;
+    CF_TRY(cf_resize(&dirs->items, dirs->n + 1, sizeof *dirs->items));
+    CF_TRY(cf_strdup(name, &copy));
+    dirs->items[dirs->n++] = (cf_class_dir){copy, source};
+    return CF_OK;
 }
 
 cf_err cf_folders_find(cf_listing *list, int source, cf_class_dirs *dirs)
@@ -133,21 +153,21 @@ cf_err cf_folders_find(cf_listing *list, int source, cf_class_dirs *dirs)
     cf_err err = CF_OK;
     size_t before = dirs->n;
     int64_t n_files = 0;
+    bool keep = list->unmapped == CF_UNMAPPED_KEEP;
     for (size_t i = 0; i < names.n; i++) {
         char path[CF_PATH_MAX];
         if (names.items[i][0] == '.') continue;
         CF_TRY_GOTO(cf_path_join(path, sizeof path, root, names.items[i]), out);
         if (!cf_path_is_dir(path)) {
             n_files += is_image_name(names.items[i]);
-            CF_TRY_GOTO(ignore(list, path), out);
+            if (!keep) CF_TRY_GOTO(ignore(list, path), out);
             continue;
         }
-        CF_TRY_GOTO(cf_resize(&dirs->items, dirs->n + 1, sizeof *dirs->items), out);
-        char *copy;
-        CF_TRY_GOTO(cf_strdup(names.items[i], &copy), out);
-        dirs->items[dirs->n++] = (cf_class_dir){copy, source};
+        CF_TRY_GOTO(add_dir(dirs, names.items[i], source), out);
     }
-    if (dirs->n == before && n_files > 0)
+    if (keep && n_files > 0)
+        err = add_dir(dirs, "", source);
+    else if (dirs->n == before && n_files > 0)
         err =
             cf_fail(CF_E_DATA,
                     "%s: has %lld images but no class folders (expected a folder per class; is it "
@@ -163,9 +183,22 @@ out:
 cf_err cf_folders_walk(cf_listing *list, const cf_class_dir *dir, const cf_scheme *scheme,
                        cf_unknowns *unknown)
 {
-    int label = cf_scheme_find(scheme, dir->name);
     int64_t before = list->n_unmapped;
-    CF_TRY(walk(list, dir->source, dir->name, label, 1));
-    return label == UNKNOWN ? cf_unknowns_add(unknown, dir->name, list->n_unmapped - before)
-                            : CF_OK;
+    CF_TRY(cf_strings_add(&list->labels, dir->name));
+    walker w = {.list = list,
+                .source = dir->source,
+                .label = cf_scheme_find(scheme, dir->name),
+                .given = list->labels.items[list->labels.n - 1]};
+    CF_TRY(walk(&w, dir->name, 1));
+    if (w.label != UNKNOWN || list->unmapped == CF_UNMAPPED_KEEP) return CF_OK;
+    return cf_unknowns_add(unknown, dir->name, list->n_unmapped - before);
+}
+
+cf_err cf_file_take(cf_listing *list, int source)
+{
+    const char *path = list->sources[source].path;
+    struct stat st;
+    walker w = {.list = list, .source = source, .label = UNKNOWN, .given = ""};
+    if (stat(path, &st) != 0) return cf_fail_errno(CF_E_DATA, "%s", path);
+    return take_file(&w, path, path, &st);
 }

@@ -21,7 +21,7 @@ CF_CHECKED cf_err cf_unknowns_add(cf_unknowns *u, const char *label, int64_t n);
 
 /* A class folder of a source. */
 typedef struct cf_class_dir {
-    char *name; /* owned */
+    char *name; /* owned; "": the source itself, for images beside its folders */
     int source;
 } cf_class_dir;
 
@@ -30,14 +30,20 @@ typedef struct cf_class_dirs {
     size_t n;
 } cf_class_dirs;
 void cf_class_dirs_fini(cf_class_dirs *d);
-/* Adds the class folders of source s. */
+/* Adds the class folders of source s; where labels are not needed, the source itself too, if it
+ * holds images. */
 CF_CHECKED cf_err cf_folders_find(cf_listing *list, int s, cf_class_dirs *dirs);
-/* Adds the images below a class folder; those of one that the scheme does not know are counted. */
+/* Adds the images below a class folder (or beside them); those of one that the scheme does not know
+ * are counted, where they are not kept. */
 CF_CHECKED cf_err cf_folders_walk(cf_listing *list, const cf_class_dir *dir,
                                   const cf_scheme *scheme, cf_unknowns *unknown);
 
+/* Adds source s, which is a single image file: its path is its id. */
+CF_CHECKED cf_err cf_file_take(cf_listing *list, int s);
+
 bool cf_manifest_is(const char *path);
-/* Reads the CSV file of source s and checks its columns. */
+/* Reads the CSV file of source s and checks its columns: the label's too, where labels are needed.
+ */
 CF_CHECKED cf_err cf_manifest_read(cf_listing *list, int s);
 /* The column of labels of a manifest that was read. */
 int cf_manifest_label_column(const cf_csv *csv);

@@ -1,11 +1,12 @@
 /* Manifests: CSV files that name image files, one a row.
  *
- * Columns are found by their header, in any order: path and label have to be there; site, patient,
- * split, um_per_px, x and y may be. Relative paths start from the manifest's folder; the path as it
- * is written is the image's id. A row with x and y is one cell of a whole field, its centre in
- * pixels from the upper left; its id is "path@x_y". A split is a fold's number, or a word: test
- * becomes fold 0, the one network is trained on train and val. Columns of
- * other names are named once and not used. Read first: take_row. */
+ * Columns are found by their header, in any order: path and label (but for prediction, where it may
+ * be missing or empty) have to be there; site, patient, split, um_per_px, x and y may be. Relative
+ * paths start from the manifest's folder; the path as it is written is the image's id. A row with x
+ * and y is one cell of a whole field, its centre in pixels from the upper left; its id is
+ * "path@x_y". A split is a fold's number, or a word: test becomes fold 0, the one network is
+ * trained on train and val. Columns of other names are named once and not used. Read first:
+ * take_row. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -84,7 +85,7 @@ cf_err cf_manifest_read(cf_listing *list, int s)
     cf_csv *csv = &list->manifests[s];
     CF_TRY(cf_csv_read(list->sources[s].path, max_bytes, csv));
     CF_TRY(check_required(csv, PATH));
-    CF_TRY(check_required(csv, LABEL));
+    if (list->unmapped != CF_UNMAPPED_KEEP) CF_TRY(check_required(csv, LABEL));
     bool x = cf_csv_column(csv, headers[CENTER_X]) >= 0;
     if (x != (cf_csv_column(csv, headers[CENTER_Y]) >= 0))
         return cf_fail(CF_E_DATA, "%s:1:1: a column %s without %s", csv->name, x ? "x" : "y",
@@ -184,7 +185,16 @@ static cf_err make_id(const manifest *m, int64_t row, cf_listed *item)
     return err;
 }
 
-/* Labels that are dropped or unknown are counted, and the rest of their row is not looked at. */
+/* A label that is kept as the source gave it stands in tables later. */
+static cf_err check_given(const manifest *m, int64_t row, const char *label)
+{
+    if (cf_listing_is_plain(label)) return CF_OK;
+    return cf_csv_fail(m->csv, row, m->columns[LABEL],
+                       "the label has control characters or is not UTF-8");
+}
+
+/* Labels that are dropped or unknown are counted where they are not kept, and the rest of their row
+ * is not looked at. */
 static cf_err take_row(manifest *m, int64_t row)
 {
     const cf_source *source = &m->list->sources[m->source];
@@ -192,17 +202,21 @@ static cf_err take_row(manifest *m, int64_t row)
     cf_listed item = {.file = cell(m, row, PATH),
                       .site = *site ? site : source->site,
                       .patient = cell(m, row, PATIENT),
+                      .given = label,
                       .source = m->source,
                       .label = cf_scheme_find(m->scheme, label),
                       .line = m->csv->lines[row],
                       .um_per_px = source->um_per_px,
                       .x = -1.0,
                       .y = -1.0};
-    if (item.label == -1) {
+    bool keep = m->list->unmapped == CF_UNMAPPED_KEEP;
+    if (keep && item.label < 0) item.label = CF_LABEL_UNKNOWN;
+    if (keep) CF_TRY(check_given(m, row, label));
+    if (!keep && item.label == -1) {
         m->list->n_dropped++;
         return CF_OK;
     }
-    if (item.label < 0) {
+    if (!keep && item.label < 0) {
         m->list->n_unmapped++;
         return cf_unknowns_add(m->unknown, label, 1);
     }

@@ -187,7 +187,9 @@ static cf_err write_image(packer *p, int64_t i, const cf_image *image)
     if (*item->patient) /* the 17th of one centre is not the 17th of another */
         CF_TRY(cf_path_join(patient, sizeof patient, p->list.sources[item->source].name,
                             item->patient));
-    cf_cells_entry entry = {.id = item->id,
+    bool keep = p->options->unmapped == CF_UNMAPPED_KEEP;
+    cf_cells_entry entry = {.given = keep ? item->given : NULL,
+                            .id = item->id,
                             .label = item->label,
                             .site = item->site,
                             .patient = patient,
@@ -199,7 +201,10 @@ static cf_err write_image(packer *p, int64_t i, const cf_image *image)
         cf_csv_put(&p->folds, item->id, CF_CSV_MORE);
         cf_csv_put(&p->folds, fold, CF_CSV_END_ROW);
     }
-    r->counts[item->label]++;
+    if (item->label == CF_LABEL_UNKNOWN)
+        r->n_unlabelled++;
+    else
+        r->counts[item->label]++;
     r->n_packed++;
     return CF_OK;
 }

@@ -38,6 +38,7 @@ typedef struct cf_pack_result {
     int64_t n_found;         /* image files, damaged ones too, dropped ones not */
     int64_t n_damaged;       /* images that cannot be read; several may be cells of one field */
     int64_t n_dropped;       /* of classes that the scheme drops on purpose */
+    int64_t n_unlabelled;    /* packed without a class (CF_UNMAPPED_KEEP) */
     int64_t n_unmapped;      /* of labels that the scheme does not know, left out on request */
     int64_t n_ignored;       /* files that are no images by their name */
     char *first_ignored;     /* owned; NULL when there is none */
