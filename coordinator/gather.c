@@ -1,6 +1,5 @@
 #include "coordinator/gather.h"
 
-#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -23,25 +22,6 @@ void cf_gather_fini(cf_gather *g)
     free(g->p);
     free(g->got);
     memset(g, 0, sizeof *g);
-}
-
-/* Softmax in double precision, then merged into classes. nodes: scratch, [n_nodes]. */
-static void class_probabilities(const cf_scheme *s, const float *logits, double *nodes,
-                                double *classes)
-{
-    double peak = (double)logits[0], total = 0;
-    for (int k = 1; k < s->n_nodes; k++) peak = fmax(peak, (double)logits[k]);
-    for (int k = 0; k < s->n_nodes; k++) total += nodes[k] = exp((double)logits[k] - peak);
-    for (int k = 0; k < s->n_nodes; k++) nodes[k] /= total;
-    cf_scheme_merge(s, nodes, classes);
-}
-
-static int highest(const double *p, int n)
-{
-    int best = 0;
-    for (int k = 1; k < n; k++)
-        if (p[k] > p[best]) best = k;
-    return best;
 }
 
 static cf_err check_message(const cf_gather *g, const cf_msg_result *r)
@@ -68,13 +48,13 @@ cf_err cf_gather_add(cf_gather *g, const cf_msg_result *r, bool *complete)
     for (int64_t i = 0; i < r->n; i++) {
         int64_t image = r->images[i];
         double *p = r->final ? g->p + image * s->n_classes : curve;
-        class_probabilities(s, r->logits + i * s->n_nodes, scratch, p);
+        cf_scheme_probabilities(s, r->logits + i * s->n_nodes, scratch, p);
         if (r->final) {
             g->n_got[r->fold] += g->got[image] == 0;
             g->got[image] = 1;
         } else {
             g->curve_n[r->fold]++;
-            g->curve_correct[r->fold] += highest(p, s->n_classes) == g->cells->labels[image];
+            g->curve_correct[r->fold] += cf_scheme_highest(s, p) == g->cells->labels[image];
         }
     }
     free(scratch);
@@ -103,7 +83,7 @@ cf_err cf_gather_predictions(const cf_gather *g, int fold, cf_predictions *out)
         out->folds[row] = fold;
         out->labels[row] = c->labels[i];
         memcpy(out->p + row * n_classes, g->p + i * n_classes, (size_t)n_classes * sizeof *out->p);
-        out->predicted[row] = highest(out->p + row * n_classes, n_classes);
+        out->predicted[row] = cf_scheme_highest(&c->scheme, out->p + row * n_classes);
         row++;
     }
     return CF_OK;

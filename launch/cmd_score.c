@@ -2,6 +2,7 @@
 #include <stdio.h>
 
 #include "coordinator/report.h"
+#include "kernels/base/log.h"
 #include "launch/verbs.h"
 
 static cf_err run_score(int argc, char **argv);
@@ -14,9 +15,22 @@ const cf_verb cf_verb_score = {
         "PREDICTIONS.csv has the columns id, label, predicted and p_<CODE> for every class\n"
         "(probabilities), or p_<NODE> or z_<NODE> (logits) for every output node of the scheme; "
         "site\n"
-        "and fold may be there. The table goes to standard output, with --json metrics.json does.",
+        "and fold may be there. Rows whose label is empty are left out, and counted. The table "
+        "goes to standard output, with --json metrics.json does.",
     .run = run_score,
 };
+
+static cf_err leave_out_unlabelled(const char *path, cf_predictions *p)
+{
+    if (p->n_unknown == 0) return CF_OK;
+    if (p->n_unknown == p->n)
+        return cf_fail(CF_E_DATA, "%s: none of %lld images has a label to score against", path,
+                       (long long)p->n);
+    cf_log_info("%s: over %lld of %lld images; the others have no label", path,
+                (long long)(p->n - p->n_unknown), (long long)p->n);
+    cf_predictions_drop_unknown(p);
+    return CF_OK;
+}
 
 static cf_err score(const char *predictions, const char *scheme, const char *output, bool json)
 {
@@ -26,7 +40,8 @@ static cf_err score(const char *predictions, const char *scheme, const char *out
     cf_buf text = {0}, table = {0};
     cf_err err = CF_OK;
     CF_TRY_GOTO(cf_scheme_read(scheme, &s), out);
-    CF_TRY_GOTO(cf_predictions_read(predictions, &s, &p), out);
+    CF_TRY_GOTO(cf_predictions_read_any(predictions, &s, &p), out);
+    CF_TRY_GOTO(leave_out_unlabelled(predictions, &p), out);
     CF_TRY_GOTO(cf_where(cf_metrics_compute(&s, &p, &m), "%s", predictions), out);
     CF_TRY_GOTO(cf_metrics_write_json(&s, &m, &text), out);
     if (output != NULL) CF_TRY_GOTO(cf_file_save(output, cf_buf_text(&text), text.len), out);

@@ -40,14 +40,16 @@ CF_CHECKED CF_PRINTF(4, 5) cf_err
 typedef enum cf_csv_end { CF_CSV_MORE, CF_CSV_END_ROW } cf_csv_end;
 void cf_csv_put(cf_buf *out, const char *cell, cf_csv_end end);
 
+enum { CF_FOLD_MEAN = -1 };
+
 /* Predictions of any number of folds: the rows of predictions.csv. */
 typedef struct cf_predictions {
-    int64_t n;
+    int64_t n, n_unknown; /* rows, and those of them without a label */
     int n_classes;
     char **ids;         /* owned strings, [n] */
     char **sites;       /* owned strings, [n] */
-    int32_t *folds;     /* [n] */
-    int32_t *labels;    /* [n] class index */
+    int32_t *folds;     /* [n]; CF_FOLD_MEAN: the mean of several networks, an empty cell */
+    int32_t *labels;    /* [n] class index, or CF_LABEL_UNKNOWN, an empty cell */
     int32_t *predicted; /* [n] class index: highest probability, the first on a tie; reading keeps
                            the file's word among classes within 1e-6 of the highest */
     double *p;          /* [n][n_classes] after merging; rows sum to 1 */
@@ -57,11 +59,16 @@ typedef struct cf_predictions {
 CF_CHECKED cf_err cf_predictions_init(cf_predictions *p, int64_t n, int n_classes);
 void cf_predictions_fini(cf_predictions *p);
 /* Columns id,site,fold,label,predicted, then p_<CODE> a class. Also reads p_<NODE> or z_<NODE>
- * (logits, softmax taken) columns of unmerged nodes; site and fold may be missing ("" and 0).
+ * (logits, softmax taken) columns of unmerged nodes; site and fold may be missing ("" and 0), a
+ * fold's cell empty (0).
  * Errors: CF_E_DATA with path:line:column: missing column, unknown label, bad number, probabilities
  * that do not sum to one within 1e-3, a predicted class that is not the highest, duplicate id
  * within a fold, no rows, p_ or z_ columns beyond the scheme's. */
 CF_CHECKED cf_err cf_predictions_read(const char *path, const cf_scheme *s, cf_predictions *p);
+/* The same where label cells may be empty: CF_LABEL_UNKNOWN. */
+CF_CHECKED cf_err cf_predictions_read_any(const char *path, const cf_scheme *s, cf_predictions *p);
+/* Takes out the rows without a label; the others keep their order. */
+void cf_predictions_drop_unknown(cf_predictions *p);
 /* Probabilities with %.9g: they read back to the same float. Atomic. */
 CF_CHECKED cf_err cf_predictions_write(const char *path, const cf_scheme *s,
                                        const cf_predictions *p);

@@ -56,6 +56,7 @@ typedef enum value_kind { CLASS_P, NODE_P, NODE_Z } value_kind;
 typedef struct layout {
     int id, site, fold, label, predicted; /* site, fold: -1 for none */
     value_kind kind;
+    bool labels_may_lack;
     int n_values;
     int *columns;   /* owned, [n_values]: one for each class or output node */
     double *values; /* owned, [n_values]: of one row */
@@ -155,6 +156,7 @@ static cf_err read_fold(const cf_csv *csv, int64_t row, int column, int32_t *fol
     char quoted[CF_QUOTE_MAX];
     int64_t value = 0;
     const char *cell = cf_csv_cell(csv, row, column);
+    if (cell[0] == '\0') return CF_OK; /* 0, as where there is no column */
     if (!cf_text_integer(cell, &value) || value < 0 || value > MAX_FOLD)
         return cf_csv_fail(csv, row, column, "fold is %s; expected a whole number from 0 to %d",
                            cf_text_quote(cell, quoted), (int)MAX_FOLD);
@@ -216,7 +218,12 @@ static cf_err read_row(const cf_csv *csv, int64_t row, const layout *l, const cf
     CF_TRY(cf_strdup(id, &p->ids[i]));
     CF_TRY(cf_strdup(l->site >= 0 ? cf_csv_cell(csv, row, l->site) : "", &p->sites[i]));
     if (l->fold >= 0) CF_TRY(read_fold(csv, row, l->fold, &p->folds[i]));
-    CF_TRY(read_label(csv, row, l->label, s, &p->labels[i]));
+    if (l->labels_may_lack && cf_csv_cell(csv, row, l->label)[0] == '\0') {
+        p->labels[i] = CF_LABEL_UNKNOWN;
+        p->n_unknown++;
+    } else {
+        CF_TRY(read_label(csv, row, l->label, s, &p->labels[i]));
+    }
     CF_TRY(read_label(csv, row, l->predicted, s, &p->predicted[i]));
     CF_TRY(read_values(csv, row, l));
     if (l->kind == NODE_Z) softmax(l->values, l->n_values);
@@ -264,10 +271,11 @@ static cf_err refuse_duplicates(const cf_csv *csv, const layout *l, const cf_pre
     return err;
 }
 
-cf_err cf_predictions_read(const char *path, const cf_scheme *s, cf_predictions *p)
+static cf_err read_file(const char *path, const cf_scheme *s, bool labels_may_lack,
+                        cf_predictions *p)
 {
     cf_csv csv = {0};
-    layout l = {0};
+    layout l = {.labels_may_lack = labels_may_lack};
     cf_err err = CF_OK;
     memset(p, 0, sizeof *p);
     CF_TRY_GOTO(cf_csv_read(path, MAX_BYTES, &csv), out);
@@ -282,6 +290,38 @@ out:
     free(l.values);
     cf_csv_fini(&csv);
     return err;
+}
+
+cf_err cf_predictions_read(const char *path, const cf_scheme *s, cf_predictions *p)
+{
+    return read_file(path, s, false, p);
+}
+
+cf_err cf_predictions_read_any(const char *path, const cf_scheme *s, cf_predictions *p)
+{
+    return read_file(path, s, true, p);
+}
+
+void cf_predictions_drop_unknown(cf_predictions *p)
+{
+    int64_t kept = 0;
+    for (int64_t i = 0; i < p->n; i++) {
+        if (p->labels[i] == CF_LABEL_UNKNOWN) {
+            free(p->ids[i]);
+            free(p->sites[i]);
+            continue;
+        }
+        p->ids[kept] = p->ids[i];
+        p->sites[kept] = p->sites[i];
+        p->folds[kept] = p->folds[i];
+        p->labels[kept] = p->labels[i];
+        p->predicted[kept] = p->predicted[i];
+        memmove(p->p + kept * p->n_classes, p->p + i * p->n_classes,
+                (size_t)p->n_classes * sizeof *p->p);
+        kept++;
+    }
+    p->n = kept;
+    p->n_unknown = 0;
 }
 
 static void put_number(cf_buf *out, double value, cf_csv_end end)
@@ -301,8 +341,10 @@ cf_err cf_predictions_write(const char *path, const cf_scheme *s, const cf_predi
     for (int64_t i = 0; i < p->n; i++) {
         cf_csv_put(&out, p->ids[i], CF_CSV_MORE);
         cf_csv_put(&out, p->sites[i], CF_CSV_MORE);
-        cf_buf_printf(&out, "%d,", p->folds[i]);
-        cf_csv_put(&out, s->classes[p->labels[i]].code, CF_CSV_MORE);
+        if (p->folds[i] != CF_FOLD_MEAN) cf_buf_printf(&out, "%d", p->folds[i]);
+        cf_buf_printf(&out, ",");
+        const char *label = p->labels[i] == CF_LABEL_UNKNOWN ? "" : s->classes[p->labels[i]].code;
+        cf_csv_put(&out, label, CF_CSV_MORE);
         cf_csv_put(&out, s->classes[p->predicted[i]].code, CF_CSV_MORE);
         for (int c = 0; c < s->n_classes; c++)
             put_number(&out, p->p[i * s->n_classes + c],

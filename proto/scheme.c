@@ -1,5 +1,6 @@
 #include "proto/scheme.h"
 
+#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -15,6 +16,7 @@ void cf_scheme_fini(cf_scheme *scheme)
     free(scheme->class_of);
     free(scheme->tolerant);
     free(scheme->questions);
+    free(scheme->no_confident);
     free(scheme->aliases);
     free(scheme->text);
     memset(scheme, 0, sizeof *scheme);
@@ -35,6 +37,24 @@ void cf_scheme_merge(const cf_scheme *scheme, const double *nodes, double *class
 {
     for (int c = 0; c < scheme->n_classes; c++) classes[c] = 0.0;
     for (int o = 0; o < scheme->n_nodes; o++) classes[scheme->class_of[o]] += nodes[o];
+}
+
+void cf_scheme_probabilities(const cf_scheme *scheme, const float *logits, double *nodes,
+                             double *classes)
+{
+    double peak = (double)logits[0], total = 0;
+    for (int k = 1; k < scheme->n_nodes; k++) peak = fmax(peak, (double)logits[k]);
+    for (int k = 0; k < scheme->n_nodes; k++) total += nodes[k] = exp((double)logits[k] - peak);
+    for (int k = 0; k < scheme->n_nodes; k++) nodes[k] /= total;
+    cf_scheme_merge(scheme, nodes, classes);
+}
+
+int cf_scheme_highest(const cf_scheme *scheme, const double *classes)
+{
+    int best = 0;
+    for (int k = 1; k < scheme->n_classes; k++)
+        if (classes[k] > classes[best]) best = k;
+    return best;
 }
 
 /* The codes become a scheme file of their own, so that a cells file made without one says as much.

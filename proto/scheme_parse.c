@@ -249,6 +249,27 @@ static cf_err read_questions(cf_yaml_node root, cf_scheme *s)
     return CF_OK;
 }
 
+/* Classes that a network falls back on where it knows no better. */
+static cf_err read_no_confident(cf_yaml_node root, cf_scheme *s)
+{
+    cf_yaml_node list;
+    int index = 0;
+    CF_TRY(cf_new(&s->no_confident, (size_t)s->n_classes, 1));
+    if (!cf_yaml_find(root, "no_confident", &list)) return CF_OK;
+    CF_TRY(cf_yaml_expect(list, CF_YAML_LIST, "no_confident"));
+    for (int i = 0; i < cf_yaml_count(list); i++) {
+        CF_TRY(read_class_of(s, cf_yaml_item(list, i), "no_confident", &index));
+        if (s->no_confident[index])
+            return cf_yaml_fail(cf_yaml_item(list, i), "%s stands twice in no_confident",
+                                s->classes[index].code);
+        s->no_confident[index] = 1;
+        s->n_no_confident++;
+    }
+    if (s->n_no_confident == s->n_classes)
+        return cf_yaml_fail(list, "no_confident names all classes; expected some of them");
+    return CF_OK;
+}
+
 /* `to`: a class index, or -1 for a label that is left out on purpose. */
 static cf_err add_alias(cf_scheme *s, cf_yaml_node from, int to)
 {
@@ -286,9 +307,9 @@ static cf_err read_aliases(cf_yaml_node root, cf_scheme *s)
 
 static cf_err read_scheme(cf_yaml_node root, cf_scheme *s)
 {
-    static const char *const keys[] = {"name",         "title",     "citation",  "published_source",
-                                       "classes",      "tolerance", "questions", "aliases",
-                                       "merged_nodes", "dropped"};
+    static const char *const keys[] = {
+        "name",      "title",   "citation",     "published_source", "classes",     "tolerance",
+        "questions", "aliases", "merged_nodes", "dropped",          "no_confident"};
     CF_TRY(cf_yaml_only_keys(root, "the scheme", keys, COUNT(keys)));
     cf_yaml_node name;
     if (!cf_yaml_find(root, "name", &name)) return cf_yaml_fail(root, "a scheme without a name");
@@ -300,6 +321,7 @@ static cf_err read_scheme(cf_yaml_node root, cf_scheme *s)
     CF_TRY(read_nodes(root, s));
     CF_TRY(read_tolerance(root, s));
     CF_TRY(read_questions(root, s));
+    CF_TRY(read_no_confident(root, s));
     return read_aliases(root, s);
 }
 

@@ -241,6 +241,44 @@ static void predictions_survive_write_and_read(void **state)
     cf_predictions_fini(&again);
 }
 
+static void rows_without_a_label_are_read_where_they_may(void **state)
+{
+    (void)state;
+    static const char text[] =
+        HEAD "x,,,A,A,1,0,0\ny,north,,,B,0.25,0.5,0.25\nz,south,,C,A,0.5,0.25,0.25\n";
+    cf_predictions p;
+    assert_int_equal(read_text(text, &p), CF_E_DATA);
+    assert_non_null(strstr(cf_err_text(), ":3:4: label \"\" is no class of"));
+    assert_int_equal(cf_predictions_read_any(path, &scheme, &p), CF_OK);
+    assert_int_equal(p.n, 3);
+    assert_int_equal(p.n_unknown, 1);
+    assert_int_equal(p.labels[1], CF_LABEL_UNKNOWN);
+    assert_int_equal(p.folds[1], 0);
+    cf_predictions_drop_unknown(&p);
+    assert_int_equal(p.n, 2);
+    assert_int_equal(p.n_unknown, 0);
+    assert_string_equal(p.ids[1], "z");
+    assert_string_equal(p.sites[1], "south");
+    assert_int_equal(p.labels[1], 2);
+    assert_true(p.p[3] == 0.5 && p.p[4] == 0.25);
+    cf_predictions_fini(&p);
+}
+
+static void unknown_labels_and_means_are_written_as_empty_cells(void **state)
+{
+    (void)state;
+    char *text = NULL;
+    size_t n = 0;
+    cf_predictions p = must_read(HEAD "x,,4,A,A,1,0,0\ny,,,C,C,0,0,1\n");
+    p.labels[0] = CF_LABEL_UNKNOWN;
+    p.folds[1] = CF_FOLD_MEAN;
+    assert_int_equal(cf_predictions_write(path, &scheme, &p), CF_OK);
+    cf_predictions_fini(&p);
+    assert_int_equal(cf_file_read(path, 1000, &text, &n), CF_OK);
+    assert_string_equal(text, HEAD "x,,4,,A,1,0,0\ny,,,C,C,0,0,1\n");
+    free(text);
+}
+
 static void unwritable_folder_is_a_disk_error(void **state)
 {
     (void)state;
@@ -269,6 +307,8 @@ int main(void)
         cmocka_unit_test(bad_files_are_refused_with_line_and_column),
         cmocka_unit_test(sums_within_a_thousandth_are_taken),
         cmocka_unit_test(predictions_survive_write_and_read),
+        cmocka_unit_test(rows_without_a_label_are_read_where_they_may),
+        cmocka_unit_test(unknown_labels_and_means_are_written_as_empty_cells),
         cmocka_unit_test(unwritable_folder_is_a_disk_error),
         cmocka_unit_test(missing_file_is_a_data_error),
     };

@@ -153,6 +153,21 @@ static void seven_class_scheme_is_a_part_of_the_marrow_scheme(void **state)
     cf_scheme_fini(&all);
 }
 
+static void classes_of_no_confidence_are_named(void **state)
+{
+    (void)state;
+    cf_scheme s;
+    assert_int_equal(cf_scheme_read("matek2021", &s), CF_OK);
+    assert_int_equal(s.n_no_confident, 2);
+    for (int i = 0; i < s.n_classes; i++)
+        assert_int_equal(s.no_confident[i], strcmp(s.classes[i].code, "ART") == 0 ||
+                                                strcmp(s.classes[i].code, "NIF") == 0);
+    cf_scheme_fini(&s);
+    assert_int_equal(cf_scheme_read("matek2019", &s), CF_OK); /* it has no such class */
+    assert_int_equal(s.n_no_confident, 0);
+    cf_scheme_fini(&s);
+}
+
 static void merged_nodes_add_up(void **state)
 {
     (void)state;
@@ -265,6 +280,9 @@ static const malformed cases[] = {
     {TWO "questions: {q: [A, B]}\n", 5, 16, "2 of 2"},
     {TWO "questions: {q: [A, A]}\n", 5, 20, "twice"},
     {TWO "questions: {q: [C]}\n", 5, 17, "\"C\""},
+    {TWO "no_confident: [C]\n", 5, 16, "\"C\""},
+    {TWO "no_confident: [A, A]\n", 5, 19, "twice"},
+    {TWO "no_confident: [A, B]\n", 5, 15, "all classes"},
     {TWO "merged_nodes: {C: [c1, c2]}\n", 5, 16, "\"C\""},
     {TWO "merged_nodes: {A: [a1]}\n", 5, 19, "fewer than two"},
     {TWO "merged_nodes: {A: [a1, a1]}\n", 5, 24, "twice"},
@@ -338,6 +356,7 @@ int main(void)
         cmocka_unit_test(marrow_pairs_agree_with_the_published_figures),
         cmocka_unit_test(aml_scheme_is_the_papers),
         cmocka_unit_test(seven_class_scheme_is_a_part_of_the_marrow_scheme),
+        cmocka_unit_test(classes_of_no_confidence_are_named),
         cmocka_unit_test(merged_nodes_add_up),
         cmocka_unit_test(stored_text_reads_back),
         cmocka_unit_test(codes_make_a_scheme),
