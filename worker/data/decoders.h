@@ -18,10 +18,15 @@ CF_CHECKED cf_err cf_png_decode(const char *name, const uint8_t *bytes, size_t n
 CF_CHECKED cf_err cf_tiff_decode(const char *name, const uint8_t *bytes, size_t n,
                                  int64_t max_pixels, cf_image *image);
 
-/* Allocates the pixels (not initialised) of an image of these sides. CF_E_DATA when there are more
- * than max_pixels. */
+/* Allocates the pixels (not initialised) of an image of these sides, or takes those that it has.
+ * CF_E_DATA when there are more than max_pixels. */
 CF_CHECKED cf_err cf_image_alloc(const char *name, int64_t height, int64_t width,
                                  int64_t max_pixels, cf_image *image);
+
+/* CF_E_DATA when decoding `what` takes more than 3 bytes a pixel of the limit (and 1 MiB) beside
+ * the image itself: with the limit that users have, an image and its decoder stay below 512 MB. */
+CF_CHECKED cf_err cf_image_check_room(const char *name, const char *what, uint64_t bytes,
+                                      int64_t max_pixels);
 
 /* Writes a file of encoded bytes as cf_image_write_png does; none is left on an error. CF_E_DISK.
  */

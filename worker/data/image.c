@@ -32,10 +32,18 @@ cf_err cf_image_decode(const char *name, const uint8_t *bytes, size_t n, int64_t
                        cf_image *image)
 {
     *image = (cf_image){0};
+    return cf_image_decode_again(name, bytes, n, max_pixels, image);
+}
+
+static cf_err decode(const char *name, const uint8_t *bytes, size_t n, int64_t max_pixels,
+                     cf_image *image)
+{
     if (n == 0) return cf_fail(CF_E_DATA, "%s: empty file", name);
     for (size_t i = 0; i < sizeof formats / sizeof formats[0]; i++) {
         const format *f = &formats[i];
         if (n < f->n_magic || memcmp(bytes, f->magic, f->n_magic) != 0) continue;
+        /* the others may put memory of their own in the image's place */
+        if (f->decode != cf_jpeg_decode) cf_image_fini(image);
         if (f->decode) return f->decode(name, bytes, n, max_pixels, image);
         return cf_fail(CF_E_DATA,
                        "%s: %s images are not read: no library here decodes them (expected JPEG, "
@@ -43,6 +51,14 @@ cf_err cf_image_decode(const char *name, const uint8_t *bytes, size_t n, int64_t
                        name, f->name);
     }
     return cf_fail(CF_E_DATA, "%s: not an image (expected JPEG, PNG or TIFF)", name);
+}
+
+cf_err cf_image_decode_again(const char *name, const uint8_t *bytes, size_t n, int64_t max_pixels,
+                             cf_image *image)
+{
+    cf_err err = decode(name, bytes, n, max_pixels, image);
+    if (err != CF_OK) cf_image_fini(image);
+    return err;
 }
 
 void cf_image_fini(cf_image *image)
@@ -62,12 +78,27 @@ cf_err cf_image_alloc(const char *name, int64_t height, int64_t width, int64_t m
                        "%s: %lld x %lld pixels are over the limit of %lld (--max-pixels)", name,
                        (long long)width, (long long)height, (long long)max_pixels);
     size_t bytes;
-    if (!cf_size_mul((size_t)height * (size_t)width, 3, &bytes) || !(image->pixels = malloc(bytes)))
-        return cf_fail(CF_E_UNEXPECTED, "%s: no memory for %lld x %lld pixels", name,
-                       (long long)width, (long long)height);
+    bool fits = cf_size_mul((size_t)height * (size_t)width, 3, &bytes);
+    if (!fits || bytes > image->n_room) {
+        cf_image_fini(image);
+        if (!fits || !(image->pixels = malloc(bytes)))
+            return cf_fail(CF_E_UNEXPECTED, "%s: no memory for %lld x %lld pixels", name,
+                           (long long)width, (long long)height);
+        image->n_room = bytes;
+    }
     image->height = (int)height;
     image->width = (int)width;
     return CF_OK;
+}
+
+cf_err cf_image_check_room(const char *name, const char *what, uint64_t bytes, int64_t max_pixels)
+{
+    uint64_t room = 3 * (uint64_t)max_pixels + (1 << 20);
+    if (bytes <= room) return CF_OK;
+    return cf_fail(CF_E_DATA,
+                   "%s: %s take %llu bytes to decode, over the limit of %llu (3 a pixel of "
+                   "--max-pixels)",
+                   name, what, (unsigned long long)bytes, (unsigned long long)room);
 }
 
 cf_err cf_image_orient(cf_image *image, int o)

@@ -11,8 +11,8 @@
 #include "worker/data/decoders.h"
 
 /* A progressive file may say "one more scan" thousands of times; cameras and encoders use about
- * ten. */
-enum { MAX_SCANS = 100 };
+ * ten. A scan takes time for every pixel, so there are fewer of a large image. */
+enum { MAX_SCANS = 100, MAX_SCANS_AT_LIMIT = 16, COEFFICIENT_BYTES = 64 * 2 /* of a block */ };
 
 typedef struct jpeg_job {
     struct jpeg_decompress_struct cinfo;
@@ -44,21 +44,27 @@ static void on_message(j_common_ptr cinfo, int level)
 static void on_progress(j_common_ptr cinfo)
 {
     jpeg_job *job = cinfo->client_data;
-    if (((j_decompress_ptr)cinfo)->input_scan_number <= MAX_SCANS) return;
-    snprintf(job->message, sizeof job->message, "more than %d scans", MAX_SCANS);
+    const struct jpeg_decompress_struct *c = (j_decompress_ptr)cinfo;
+    int64_t n = c->input_scan_number, pixels = (int64_t)c->image_height * c->image_width;
+    if (n <= MAX_SCANS && n * pixels <= MAX_SCANS_AT_LIMIT * job->max_pixels) return;
+    snprintf(job->message, sizeof job->message, "%lld scans of %lld pixels are too many",
+             (long long)n, (long long)pixels);
     longjmp(job->jump, 1);
 }
 
 /* Every block of every component takes at least one bit of Huffman code, so a header that promises
- * more than the file can hold is refused before anything of that size is allocated. */
-static cf_err check_length(const jpeg_job *job)
+ * more than the file can hold is refused before anything of that size is allocated. Of several
+ * scans the library keeps all coefficients. */
+static cf_err check_length(jpeg_job *job)
 {
-    const struct jpeg_decompress_struct *c = &job->cinfo;
-    if (c->arith_code) return CF_OK;
+    struct jpeg_decompress_struct *c = &job->cinfo;
     uint64_t blocks = 0;
     for (int i = 0; i < c->num_components; i++)
         blocks += (uint64_t)c->comp_info[i].width_in_blocks * c->comp_info[i].height_in_blocks;
-    if (blocks / 8 <= job->n) return CF_OK;
+    if (jpeg_has_multiple_scans(c))
+        CF_TRY(cf_image_check_room(job->name, "scans of JPEG", blocks * COEFFICIENT_BYTES,
+                                   job->max_pixels));
+    if (c->arith_code || blocks / 8 <= job->n) return CF_OK;
     return cf_fail(CF_E_DATA, "%s: damaged JPEG: %zu bytes cannot hold %u x %u pixels", job->name,
                    job->n, c->image_width, c->image_height);
 }

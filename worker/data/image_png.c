@@ -13,6 +13,7 @@ typedef struct png_job {
     const char *name;     /* borrowed */
     const uint8_t *bytes; /* borrowed, [n] */
     size_t n, at;
+    uint64_t n_data, most_data; /* bytes of IDAT read, and what the image can need of them */
     int64_t max_pixels;
     cf_image *image; /* borrowed */
     char message[128];
@@ -32,10 +33,16 @@ static void on_warning(png_structp png, png_const_charp text)
     (void)text;
 }
 
+enum { IDAT = 0x49444154, CHUNK_BYTES = 1 << 16 };
+
+/* Data behind the last row is unpacked by the library up to its end, however many gigabytes: a
+ * thousandth of them is in the file, and that much ends the image. */
 static void on_read(png_structp png, png_bytep out, size_t n)
 {
     png_job *job = png_get_io_ptr(png);
     if (n > job->n - job->at) png_error(png, "the file ends too early");
+    if (png_get_io_chunk_type(png) == IDAT && (job->n_data += n) > job->most_data)
+        png_error(png, "much more image data than the image has");
     memcpy(out, job->bytes + job->at, n);
     job->at += n;
 }
@@ -72,6 +79,10 @@ static cf_err decode(png_structp png, png_infop info, png_job *job)
     if ((uint64_t)height * png_get_rowbytes(png, info) / 1032 > job->n)
         return cf_fail(CF_E_DATA, "%s: damaged PNG: %zu bytes cannot hold %lld x %lld pixels",
                        job->name, job->n, (long long)width, (long long)height);
+    /* the library keeps this row and the one before */
+    CF_TRY(cf_image_check_room(job->name, "rows of PNG", 2 * (uint64_t)png_get_rowbytes(png, info),
+                               job->max_pixels));
+    job->most_data = 2 * (uint64_t)height * png_get_rowbytes(png, info) + CHUNK_BYTES;
     convert_to_rgb8(png);
     int passes = png_set_interlace_handling(png);
     png_read_update_info(png, info);
@@ -92,7 +103,12 @@ static cf_err decode(png_structp png, png_infop info, png_job *job)
 cf_err cf_png_decode(const char *name, const uint8_t *bytes, size_t n, int64_t max_pixels,
                      cf_image *image)
 {
-    png_job job = {.name = name, .bytes = bytes, .n = n, .max_pixels = max_pixels, .image = image};
+    png_job job = {.name = name,
+                   .bytes = bytes,
+                   .n = n,
+                   .most_data = UINT64_MAX,
+                   .max_pixels = max_pixels,
+                   .image = image};
     png_structp png = png_create_read_struct(PNG_LIBPNG_VER_STRING, &job, on_error, on_warning);
     png_infop info = png ? png_create_info_struct(png) : NULL;
     if (!info) {

@@ -131,6 +131,35 @@ static uint64_t most_expansion(uint16_t compression)
     }
 }
 
+/* What n samples' pixels take in the file's own form. */
+static uint64_t stored_bytes(const tiff_job *job, uint64_t n_pixels)
+{
+    return (n_pixels * job->samples * job->bits + 7) / 8;
+}
+
+/* Blocks are decoded whole, also where they reach over the image's border, and one at a time. */
+static cf_err check_blocks(const tiff_job *job)
+{
+    uint64_t w = job->block_width, h = job->block_height, n_pixels = w * h;
+    CF_TRY(cf_image_check_room(job->name, "blocks of TIFF", stored_bytes(job, n_pixels),
+                               job->max_pixels));
+    if (job->tiled)
+        n_pixels *= ((job->width + w - 1) / w) * ((job->height + h - 1) / h);
+    else
+        n_pixels = (uint64_t)job->width * job->height;
+    /* tiles over the border are at most as much again; all samples are decoded, at most four of 16
+     * bits of them at the limit */
+    if (n_pixels > 2 * (uint64_t)job->max_pixels + w * h)
+        return cf_fail(CF_E_DATA, "%s: TIFF tiles of %u x %u pixels are too many for %u x %u",
+                       job->name, job->block_width, job->block_height, job->width, job->height);
+    uint64_t bytes = stored_bytes(job, n_pixels), most = 8 * (uint64_t)job->max_pixels + (1 << 20);
+    if (bytes <= most) return CF_OK;
+    return cf_fail(CF_E_DATA,
+                   "%s: TIFF of %llu bytes of samples is over the limit of %llu (8 a pixel of "
+                   "--max-pixels)",
+                   job->name, (unsigned long long)bytes, (unsigned long long)most);
+}
+
 /* A header that promises more than the file can hold, or blocks far larger than any image, are
  * refused before anything of that size is allocated. */
 static cf_err check_sizes(const tiff_job *job)
@@ -144,9 +173,9 @@ static cf_err check_sizes(const tiff_job *job)
                        job->name, job->block_width, job->block_height, (long long)job->max_pixels);
     if (job->samples == 0 || job->samples > MAX_SAMPLES)
         return unread(job, "samples a pixel of", job->samples);
-    uint64_t bits = (uint64_t)job->width * job->height * job->samples * job->bits;
+    CF_TRY(check_blocks(job));
     uint64_t most = most_expansion(job->compression);
-    if (most > 0 && bits / 8 / most > job->n)
+    if (most > 0 && stored_bytes(job, (uint64_t)job->width * job->height) / most > job->n)
         return cf_fail(CF_E_DATA, "%s: damaged TIFF: %zu bytes cannot hold %u x %u pixels",
                        job->name, job->n, job->width, job->height);
     return CF_OK;
@@ -284,7 +313,8 @@ static cf_err read_plain(TIFF *tiff, tiff_job *job)
     return good ? CF_OK : damaged(job);
 }
 
-/* Colours that need arithmetic (YCbCr, CMYK, Lab): the library's RGBA interface does it. */
+/* Colours that need arithmetic (YCbCr, CMYK, Lab): the library's RGBA interface does it. Its raster
+ * becomes the image in place, so that there are never two of them. */
 static cf_err read_converted(TIFF *tiff, tiff_job *job)
 {
     char reason[1024] = "";
@@ -292,6 +322,8 @@ static cf_err read_converted(TIFF *tiff, tiff_job *job)
         return cf_fail(CF_E_DATA, "%s: TIFF is not read: %s", job->name, reason);
     size_t n = (size_t)job->width * job->height;
     uint32_t *raster = calloc(n, sizeof *raster);
+    free(job->image->pixels);
+    job->image->pixels = (uint8_t *)raster;
     if (!raster) return cf_fail(CF_E_UNEXPECTED, "%s: no memory for %zu pixels", job->name, n);
     uint16_t orientation = ORIENTATION_TOPLEFT;
     TIFFGetFieldDefaulted(tiff, TIFFTAG_ORIENTATION, &orientation);
@@ -299,12 +331,12 @@ static cf_err read_converted(TIFF *tiff, tiff_job *job)
     bool good = TIFFReadRGBAImageOriented(tiff, job->width, job->height, raster, orientation, 1) &&
                 !job->failed;
     uint8_t *out = job->image->pixels;
-    for (size_t i = 0; good && i < n; i++, out += 3) {
-        out[0] = (uint8_t)TIFFGetR(raster[i]);
-        out[1] = (uint8_t)TIFFGetG(raster[i]);
-        out[2] = (uint8_t)TIFFGetB(raster[i]);
+    for (size_t i = 0; good && i < n; i++, out += 3) { /* out is never ahead of raster[i] */
+        uint32_t abgr = raster[i];
+        out[0] = (uint8_t)TIFFGetR(abgr);
+        out[1] = (uint8_t)TIFFGetG(abgr);
+        out[2] = (uint8_t)TIFFGetB(abgr);
     }
-    free(raster);
     return good ? CF_OK : damaged(job);
 }
 
@@ -332,7 +364,7 @@ cf_err cf_tiff_decode(const char *name, const uint8_t *bytes, size_t n, int64_t 
     if (!options) return cf_fail(CF_E_UNEXPECTED, "%s: no memory for libtiff", name);
     TIFFOpenOptionsSetErrorHandlerExtR(options, on_error, &job);
     TIFFOpenOptionsSetWarningHandlerExtR(options, on_warning, &job);
-    TIFFOpenOptionsSetMaxSingleMemAlloc(options, (tmsize_t)max_pixels * 8 + (1 << 20));
+    TIFFOpenOptionsSetMaxSingleMemAlloc(options, (tmsize_t)max_pixels * 3 + (1 << 20));
     /* "m": no memory map, so that every read passes the bounds of on_read */
     TIFF *tiff = TIFFClientOpenExt(name, "rm", &job, on_read, on_write, on_seek, on_close, on_size,
                                    NULL, NULL, options);
