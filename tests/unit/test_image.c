@@ -247,7 +247,7 @@ static void image_is_turned_for_every_orientation(void **state)
     static const char *const expected[9] = {NULL,     "abcdef", "cbafed", "fedcba", "defabc",
                                             "adbecf", "daebfc", "fcebda", "cfbead"};
     for (int o = 1; o <= 8; o++) {
-        cf_image image = {2, 3, malloc(18)};
+        cf_image image = {.height = 2, .width = 3, .pixels = malloc(18)};
         for (int i = 0; i < 18; i++) image.pixels[i] = (uint8_t)("abcdef"[i / 3] + (i % 3));
         assert_int_equal(cf_image_orient(&image, o), CF_OK);
         assert_int_equal(image.height, o >= 5 ? 3 : 2);
