@@ -119,7 +119,7 @@ static cf_err run(int argc, char **argv)
     const char *scheme = NULL, *output = NULL;
     int64_t size = 0, patch = 250, threads = 0, max_pixels = CF_IMAGE_DEFAULT_LIMIT;
     double crop_um = 0.0;
-    bool skip = false, drop = false, json = false, help = false;
+    bool skip = false, drop = false, no_stain = false, json = false, help = false;
     const cf_option options[] = {
         {"scheme", 0, CF_OPTION_TEXT, &scheme, 0, 0, "S",
          "class scheme: a name, a file, or auto (one class a label)"},
@@ -134,6 +134,8 @@ static cf_err run(int argc, char **argv)
         {"skip-damaged", 0, CF_OPTION_FLAG, &skip, 0, 0, NULL, "pack the others (default: stop)"},
         {"drop-unmapped", 0, CF_OPTION_FLAG, &drop, 0, 0, NULL,
          "leave out labels that the scheme does not know (default: stop)"},
+        {"no-stain", 0, CF_OPTION_FLAG, &no_stain, 0, 0, NULL,
+         "leave out the stains of each image, which augment.stain needs"},
         {"site", 0, CF_OPTION_TEXT, &w.site, 0, 0, "NAME", "centre the images come from"},
         {"threads", 0, CF_OPTION_INT, &threads, 1, 256, "N", "decoders (default: one a core)"},
         {"max-pixels", 0, CF_OPTION_INT, &max_pixels, 1, 500e6, "N",
@@ -164,6 +166,7 @@ static cf_err run(int argc, char **argv)
                                             : CF_UNMAPPED_REFUSE,
                          .threads = (int)threads,
                          .max_pixels = max_pixels,
+                         .stains = no_stain ? CF_PACK_NO_STAINS : CF_PACK_STAINS,
                          .damaged = skip ? CF_PACK_SKIP : CF_PACK_STOP};
     err = pack_and_print(&o, json);
 out:

@@ -46,6 +46,7 @@ enum cf_schedule {
 };
 enum cf_balance { CF_BALANCE_NATURAL, CF_BALANCE_DRAWS, CF_BALANCE_TEMPERED };
 enum cf_precision { CF_PRECISION_FP32, CF_PRECISION_BF16, CF_PRECISION_FP16 }; /* as cf_dtype */
+enum cf_stain_profile { CF_STAIN_NONE, CF_STAIN_LIGHT, CF_STAIN_MEDIUM, CF_STAIN_STRONG };
 enum cf_run_comm { CF_RUN_COMM_AUTO, CF_RUN_COMM_MPI, CF_RUN_COMM_NCCL };
 enum cf_coordinator_mode { CF_COORDINATOR_AUTO, CF_COORDINATOR_RANK, CF_COORDINATOR_THREAD };
 

@@ -1,6 +1,7 @@
 /* Augmentation per pixel, for host and device: one affine map, bilinear sampling with edge
- * replication, a mean over samples where the map reduces, colour factors, normalisation. Compiled
- * by both compilers to the same bits (no fused multiply-add). Read first: cf_augment_pixel. */
+ * replication, a mean over samples where the map reduces, a change of stains, colour factors,
+ * normalisation. Compiled by both compilers to the same bits (no fused multiply-add). Read first:
+ * cf_augment_pixel. */
 #ifndef CF_KERNELS_MATH_AUGMENT_H
 #define CF_KERNELS_MATH_AUGMENT_H
 
@@ -8,11 +9,13 @@
 #include <stdint.h>
 
 #include "kernels/math/philox.h"
+#include "kernels/math/stain.h"
 
 /* What one draw does to its image. Output pixel (x, y) reads the source at
  * (a[0] x + a[1] y + a[2], a[3] x + a[4] y + a[5]), in source pixels, pixel centres at integers. */
 typedef struct cf_augment {
     float a[6];
+    cf_stain_map stain;       /* of the sampled value, before the colours */
     float gain[3], offset[3]; /* of RGB in [0,1]: value * gain + offset, then clamped to [0,1] */
     int erase[4];             /* x0, y0, x1, y1 of a rectangle set to 0.5; empty: none */
 } cf_augment;
@@ -65,7 +68,7 @@ CF_HD void cf_augment_sample(const cf_augment_source *s, const cf_augment *t, fl
     }
 }
 
-/* Output pixel (x, y): the mean of its samples, coloured, clamped, erased, normalised. */
+/* Output pixel (x, y): the mean of its samples, stained, coloured, clamped, erased, normalised. */
 CF_HD void cf_augment_pixel(const cf_augment_source *s, const cf_augment *t,
                             const cf_normalize *norm, int x, int y, float out[3])
 {
@@ -78,8 +81,10 @@ CF_HD void cf_augment_pixel(const cf_augment_source *s, const cf_augment *t,
         }
     }
     int erased = x >= t->erase[0] && x < t->erase[2] && y >= t->erase[1] && y < t->erase[3];
+    for (int c = 0; c < 3; c++) sum[c] *= share;
+    if (t->stain.on) cf_stain_apply(&t->stain, &sum[0], &sum[1], &sum[2]);
     for (int c = 0; c < 3; c++) {
-        float v = sum[c] * share * (1.0f / 255.0f);
+        float v = sum[c] * (1.0f / 255.0f);
         v = v * t->gain[c] + t->offset[c];
         v = v < 0.0f ? 0.0f : v > 1.0f ? 1.0f : v;
         if (erased) v = 0.5f;

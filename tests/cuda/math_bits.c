@@ -124,10 +124,14 @@ static void augmentation(void)
     const cf_normalize norm = {{0.4f, 0.5f, 0.6f}, {5.0f, 4.0f, 3.0f}};
     for (int i = 0; i < SIDE * SIDE * 3; i++) picture[i] = (uint8_t)cf_rng_below(&rng, 256);
     for (int draw = 0; draw < 60; draw++) {
-        cf_augment t = {{0}, {1.1f, 0.9f, 1.0f}, {0.1f, -0.05f, 0.0f}, {3, 4, 9, 11}};
+        cf_augment t = {
+            {0}, {{0}, {0}, 0}, {1.1f, 0.9f, 1.0f}, {0.1f, -0.05f, 0.0f}, {3, 4, 9, 11}};
         for (int i = 0; i < 6; i++) t.a[i] = spread(&rng, -2, 2);
         t.a[2] = cf_rng_uniform(&rng) * SIDE;
         t.a[5] = cf_rng_uniform(&rng) * SIDE;
+        t.stain.on = draw % 2;
+        for (int i = 0; i < 9; i++) t.stain.m[i] = spread(&rng, -6, 0) + (i % 4 == 0 ? 1.0f : 0.0f);
+        for (int i = 0; i < 3; i++) t.stain.k[i] = spread(&rng, -6, 1);
         cf_augment_source s = cf_augment_source_of(picture, SIDE, SIDE, &t);
         for (int i = 0; i < SIZE * SIZE; i++) {
             float out[3];
@@ -136,6 +140,17 @@ static void augmentation(void)
         }
     }
     show("augment", hash);
+}
+
+static void stains(void)
+{
+    uint64_t logarithm = start, power = start;
+    for (int i = 0; i <= N; i++) {
+        mix_float(&logarithm, cf_stain_log2(1.0f + 255.0f * (float)i / (float)N));
+        mix_float(&power, cf_stain_exp2(8.0f * (float)i / (float)N));
+    }
+    show("stain_log2", logarithm);
+    show("stain_exp2", power);
 }
 
 static void losses(void)
@@ -164,6 +179,7 @@ int main(void)
     halves();
     fixed_point();
     optimizers();
+    stains();
     augmentation();
     losses();
     return 0;

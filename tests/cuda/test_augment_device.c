@@ -12,6 +12,7 @@
 #include "kernels/cuda/kernels.h"
 #include "upload.h"
 #include "worker/data/loader.h"
+#include "worker/data/stain.h"
 
 enum { SEED = 25, SIZE = 37, N = 6, N_SLOTS = 8, BYTES = 300000 };
 
@@ -50,6 +51,7 @@ typedef struct scene {
 
 static scene scene_of(int64_t epoch)
 {
+    const cf_stain stain = {{{0.65f, 0.70f, 0.29f}, {0.27f, 0.68f, 0.68f}}, {1.5f, 2.0f}};
     scene s = {.store = reserve(BYTES)};
     cf_config config = rich_config();
     cf_rng rng = cf_rng_at(SEED, 0, 0, 0, CF_PURPOSE_TEST);
@@ -59,6 +61,8 @@ static scene scene_of(int64_t epoch)
         s.offset[i] = at;
         at += (int64_t)sides[i][0] * sides[i][1] * 3;
         cf_augment_draw(&config, sides[i][0], sides[i][1], 0, epoch, i, &s.draws[i]);
+        config.augment_stain = i % 4; /* none and the three profiles */
+        cf_stain_draw(&config, &stain, 0, epoch, i, &s.draws[i].stain);
     }
     assert_true(at <= BYTES);
     cf_normalize_from(&config, &s.normalize);

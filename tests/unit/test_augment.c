@@ -12,6 +12,7 @@
 #include <sys/mman.h>
 
 #include "worker/data/loader.h"
+#include "worker/data/stain.h"
 
 enum { MAX_SIDE = 256 };
 
@@ -53,6 +54,14 @@ static void fill_source(uint64_t seed)
     for (size_t i = 0; i < sizeof source; i++) source[i] = (uint8_t)cf_rng_below(&rng, 256);
 }
 
+/* Draws take turns with no change of stains and the three profiles of one. */
+static void set_stain(cf_config *config, int64_t draw, cf_augment *t)
+{
+    const cf_stain stain = {{{0.65f, 0.70f, 0.29f}, {0.27f, 0.68f, 0.68f}}, {1.5f, 2.0f}};
+    config->augment_stain = (int)(draw % 4);
+    cf_stain_draw(config, &stain, 1, 2, draw, &t->stain);
+}
+
 static void assert_applied_by_formula(int h, int w, int size, const cf_augment *t,
                                       const cf_normalize *norm)
 {
@@ -76,6 +85,7 @@ static void apply_has_the_bits_of_the_shared_formula(void **state)
         int h = sides[draw % 6][0], w = sides[draw % 6][1];
         cf_augment t;
         cf_augment_draw(&config, h, w, 1, 2, draw, &t);
+        set_stain(&config, draw / 6, &t);
         assert_applied_by_formula(h, w, 64, &t, &norm);
     }
 }
@@ -96,6 +106,7 @@ static void reduction_has_the_bits_of_the_shared_formula(void **state)
         int h = sides[draw % 5][0], w = sides[draw % 5][1];
         cf_augment t;
         cf_augment_draw(&config, h, w, 1, 2, draw, &t);
+        set_stain(&config, draw / 5, &t);
         assert_applied_by_formula(h, w, SIZE, &t, &norm);
         cf_augment_source s = cf_augment_source_of(source, h, w, &t);
         n_reduced += s.nx > 1 && s.ny > 1;

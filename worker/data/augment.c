@@ -206,7 +206,22 @@ static void add_samples(const row *r, int size, planes *sum)
     }
 }
 
-/* Colour, clamp and normalisation of one row. share: 1 / samples of a pixel. out: [size][3] */
+/* Sums become means, and those change their stains. share: 1 / samples of a pixel */
+static void stain_row(const cf_stain_map *map, float share, int size, planes *sum)
+{
+    const cf_stain_map m = *map; /* a copy, because the stores are floats too */
+    float *r = sum->c[0], *g = sum->c[1], *b = sum->c[2];
+    for (int i = 0; i < size; i++) {
+        float x = r[i] * share, y = g[i] * share, z = b[i] * share;
+        cf_stain_apply(&m, &x, &y, &z);
+        r[i] = x;
+        g[i] = y;
+        b[i] = z;
+    }
+}
+
+/* Colour, clamp and normalisation of one row. share: what sums are still to be multiplied by to
+ * become means. out: [size][3] */
 static void finish_row(const cf_augment *t, const cf_normalize *norm, float share, int size,
                        planes *sum, float *out)
 {
@@ -249,7 +264,9 @@ void cf_augment_apply(const uint8_t *src, int height, int width, const cf_augmen
                 add_samples(&r, size, &sum);
             }
         }
-        finish_row(t, norm, 1.0f / (float)(nx * ny), size, &sum, out);
+        float share = 1.0f / (float)(nx * ny);
+        if (t->stain.on) stain_row(&t->stain, share, size, &sum);
+        finish_row(t, norm, t->stain.on ? 1.0f : share, size, &sum, out);
         erase_row(t, norm, y, out);
     }
 }

@@ -16,6 +16,7 @@
 #include "kernels/base/log.h"
 #include "kernels/base/mem.h"
 #include "worker/data/fetch.h"
+#include "worker/data/stain.h"
 
 typedef struct slot {
     float *images;     /* owned, [batch][size][size][3]; NULL in raw mode */
@@ -60,32 +61,32 @@ static size_t pixel_bytes(const cf_cells *c)
     return (size_t)c->height * (size_t)c->width * 3;
 }
 
-/* The first read of an image also checks it: a cells file that rots on disk must not train in
- * silence. */
-static cf_err verify(cf_loader *l, int64_t image)
+/* Pixels of an image. The first read of each also checks it: a cells file that rots on disk must
+ * not train in silence. */
+static cf_err fetch(cf_loader *l, int64_t image, cf_image *room, const uint8_t **pixels)
 {
+    CF_TRY(cf_cells_fetch(l->cells, image, room, pixels));
     if (atomic_load_explicit(&l->verified[image], memory_order_relaxed)) return CF_OK;
-    CF_TRY(cf_cells_verify(l->cells, image, cf_cells_image(l->cells, image)));
+    CF_TRY(cf_cells_verify(l->cells, image, *pixels));
     atomic_store_explicit(&l->verified[image], 1, memory_order_relaxed);
     return CF_OK;
 }
 
 /* Image i of a raw batch: its map, and its pixels where the device does not hold them. */
-static void prepare_raw(const cf_loader *l, int64_t image, int i, const cf_augment *t, slot *s)
+static void prepare_raw(const cf_loader *l, const uint8_t *pixels, int i, const cf_augment *t,
+                        slot *s)
 {
     const cf_cells *c = l->cells;
-    const uint8_t *stored = cf_cells_image(c, image);
     cf_raw_image *raw = &s->raw[i];
-    *raw = (cf_raw_image){.pixels = stored,
-                          .offset = stored - cf_cells_image(c, 0),
-                          .height = c->height,
-                          .width = c->width,
-                          .augment = *t};
-    if (s->pixels == NULL) return;
+    *raw = (cf_raw_image){
+        .pixels = pixels, .offset = -1, .height = c->height, .width = c->width, .augment = *t};
+    if (l->room.held) {
+        raw->offset = pixels - cf_cells_image(c, 0);
+        return;
+    }
     uint8_t *copy = (uint8_t *)s->pixels + (size_t)i * pixel_bytes(c);
-    memcpy(copy, stored, pixel_bytes(c));
+    memcpy(copy, pixels, pixel_bytes(c));
     raw->pixels = copy;
-    raw->offset = -1;
 }
 
 static void clear_rest(const cf_loader *l, int n_images, slot *s)
@@ -97,21 +98,33 @@ static void clear_rest(const cf_loader *l, int n_images, slot *s)
                n_empty * l->image_floats * sizeof *s->images);
 }
 
+/* What is done to image i of a request. */
+static void set_draw(const cf_loader *l, const cf_request *r, int i, cf_augment *t)
+{
+    const cf_cells *c = l->cells;
+    int64_t draw = r->first_draw + i;
+    if (!r->augment) {
+        cf_augment_plain(l->config, c->height, c->width, t);
+        return;
+    }
+    cf_augment_draw(l->config, c->height, c->width, r->fold, r->epoch, draw, t);
+    if (c->stains) /* check_request: else the configuration asks for none */
+        cf_stain_draw(l->config, &c->stains[r->images[i]], r->fold, r->epoch, draw, &t->stain);
+}
+
 /* Prepares image i of a request; runs without the lock. */
-static cf_err prepare(cf_loader *l, const cf_request *r, int i, slot *s)
+static cf_err prepare(cf_loader *l, const cf_request *r, int i, slot *s, cf_image *room)
 {
     const cf_cells *c = l->cells;
     int64_t image = r->images[i];
-    CF_TRY(verify(l, image));
+    const uint8_t *pixels;
+    CF_TRY(fetch(l, image, room, &pixels));
     cf_augment t;
-    if (r->augment)
-        cf_augment_draw(l->config, c->height, c->width, r->fold, r->epoch, r->first_draw + i, &t);
-    else
-        cf_augment_plain(l->config, c->height, c->width, &t);
+    set_draw(l, r, i, &t);
     if (l->is_raw)
-        prepare_raw(l, image, i, &t, s);
+        prepare_raw(l, pixels, i, &t, s);
     else
-        cf_augment_apply(cf_cells_image(c, image), c->height, c->width, &t, &l->norm, l->size,
+        cf_augment_apply(pixels, c->height, c->width, &t, &l->norm, l->size,
                          s->images + (size_t)i * l->image_floats);
     s->labels[i] = c->labels[image];
     if (i == 0) clear_rest(l, r->n_images, s);
@@ -129,8 +142,9 @@ static bool can_claim(const cf_loader *l)
     return l->claiming < l->queued && l->claiming < oldest(l) + l->n_slots;
 }
 
-/* Lock held. Claims one image, prepares it with the lock dropped, and counts it. */
-static void work_once(cf_loader *l)
+/* Lock held. Claims one image, prepares it with the lock dropped, and counts it. room: of this
+ * thread, for what is decoded. */
+static void work_once(cf_loader *l, cf_image *room)
 {
     slot *s = &l->slots[l->claiming % l->n_slots];
     cf_request r = l->queue[l->claiming % l->queue_room]; /* the queue may move meanwhile */
@@ -144,7 +158,7 @@ static void work_once(cf_loader *l)
         l->claimed = 0;
     }
     pthread_mutex_unlock(&l->lock);
-    cf_err err = prepare(l, &r, i, s);
+    cf_err err = prepare(l, &r, i, s, room);
     pthread_mutex_lock(&l->lock);
     if (err != CF_OK && s->err == CF_OK) {
         s->err = err;
@@ -156,14 +170,16 @@ static void work_once(cf_loader *l)
 static void *work(void *loader)
 {
     cf_loader *l = loader;
+    cf_image room = {0};
     pthread_mutex_lock(&l->lock);
     while (!l->stop) {
         if (can_claim(l))
-            work_once(l);
+            work_once(l, &room);
         else
             pthread_cond_wait(&l->work, &l->lock);
     }
     pthread_mutex_unlock(&l->lock);
+    cf_image_fini(&room);
     return NULL;
 }
 
@@ -213,6 +229,8 @@ static cf_err create(const cf_cells *cells, const cf_config *config, int batch,
                      const cf_raw_room *room /* NULL: not raw */, cf_loader **out)
 {
     *out = NULL;
+    if (room != NULL && room->held && cells->starts != NULL)
+        return cf_fail(CF_E_UNEXPECTED, "loader: encoded images cannot be held");
     if (batch < 1) return cf_fail(CF_E_UNEXPECTED, "loader: a batch of %d images", batch);
     if (config->model_image_size < 1 || config->model_image_size > CF_AUGMENT_MAX_SIZE)
         return cf_fail(CF_E_USAGE, "model.image_size: %lld, expected 1 to %d",
@@ -295,6 +313,8 @@ static cf_err check_request(const cf_loader *l, const cf_request *r)
     if (r->n_images < 1 || r->n_images > l->batch)
         return cf_fail(CF_E_UNEXPECTED, "loader: a request of %d images, expected 1 to %d",
                        r->n_images, l->batch);
+    if (r->augment && l->config->augment_stain != CF_STAIN_NONE && !l->cells->stains)
+        return cf_fail(CF_E_DATA, "loader: augment.stain is set, but the cells file has no stains");
     for (int i = 0; i < r->n_images; i++)
         if (r->images[i] < 0 || r->images[i] >= l->cells->n)
             return cf_fail(CF_E_UNEXPECTED, "loader: image %lld of %lld", (long long)r->images[i],

@@ -62,7 +62,8 @@ CF_CHECKED cf_err cf_loader_create(const cf_cells *cells, const cf_config *confi
 CF_CHECKED cf_err cf_loader_create_raw(const cf_cells *cells, const cf_config *config, int batch,
                                        const cf_raw_room *room, cf_loader **out);
 void cf_loader_destroy(cf_loader *l); /* accepts NULL; stops and joins its threads */
-/* Never blocks for long: requests wait in a queue that grows. */
+/* Never blocks for long: requests wait in a queue that grows. CF_E_DATA for random draws where
+ * config asks for changes of stains and the cells file has none. */
 CF_CHECKED cf_err cf_loader_request(cf_loader *l, const cf_request *r);
 /* The next batch in order; *wait_ns is the time the caller stood waiting for it. CF_E_DATA naming
  * the image when stored pixels do not match their hash (checked when an image is first read). */
@@ -71,7 +72,7 @@ CF_CHECKED cf_err cf_loader_next(cf_loader *l, cf_prepared *batch, int64_t *wait
 enum { CF_AUGMENT_MAX_SIZE = 1024 }; /* largest output side, px: the range of model.image_size */
 
 /* The random map of one draw; config decides the ranges. source: side lengths of the stored image.
- */
+ * Stains, which are the image's, are left as they are: cf_stain_draw sets t->stain. */
 void cf_augment_draw(const cf_config *config, int source_height, int source_width, int fold,
                      int64_t epoch, int64_t draw, cf_augment *t);
 /* The map of a test image: resampling to image_size with the fixed zoom. */

@@ -17,6 +17,7 @@
 #include "proto/control.h"
 #include "proto/csv.h"
 #include "worker/data/image.h"
+#include "worker/data/stain.h"
 
 enum { SLOTS_A_THREAD = 4, MAX_THREADS = 256 };
 static const size_t max_image_bytes = (size_t)1 << 29;
@@ -24,6 +25,7 @@ static const size_t max_image_bytes = (size_t)1 << 29;
 typedef struct slot {
     bool done;
     cf_image image; /* owned; empty on an error */
+    cf_stain stain; /* of the image, where asked for */
     cf_err err;
     char *message; /* owned; of an error */
 } slot;
@@ -112,7 +114,10 @@ static void decode_group(packer *p, int64_t begin, int64_t end)
             if (i == begin) set_failed(&s, err, end - begin);
         } else {
             s.err = cf_cut_apply(&p->options->cut, path, &p->list.items[i], &whole, &s.image);
-            if (s.err != CF_OK) set_failed(&s, s.err, 1);
+            if (s.err != CF_OK)
+                set_failed(&s, s.err, 1);
+            else if (p->options->stains == CF_PACK_STAINS)
+                cf_stain_estimate(s.image.pixels, s.image.height, s.image.width, &s.stain);
         }
         going = put(p, i, s);
     }
@@ -168,8 +173,9 @@ static cf_err size_error(const packer *p, int64_t i, const cf_image *image)
 }
 
 /* Writes one good image; makes the file at the first. */
-static cf_err write_image(packer *p, int64_t i, const cf_image *image)
+static cf_err write_image(packer *p, int64_t i, const slot *s)
 {
+    const cf_image *image = &s->image;
     cf_pack_result *r = p->result;
     const cf_listed *item = &p->list.items[i];
     if (p->first_good < 0) {
@@ -193,6 +199,7 @@ static cf_err write_image(packer *p, int64_t i, const cf_image *image)
                             .label = item->label,
                             .site = item->site,
                             .patient = patient,
+                            .stain = p->options->stains == CF_PACK_STAINS ? &s->stain : NULL,
                             .pixels = image->pixels};
     CF_TRY(cf_cells_add(p->writer, &entry));
     if (p->list.has_folds) {
@@ -227,7 +234,7 @@ static cf_err write_all(packer *p)
     for (int64_t i = 0; i < p->list.n && err == CF_OK; i++) {
         slot s = take(p, i);
         if (s.err == CF_OK)
-            err = write_image(p, i, &s.image);
+            err = write_image(p, i, &s);
         else if (s.err == CF_E_DATA)
             err = note_damaged(p, &s);
         else

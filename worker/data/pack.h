@@ -14,6 +14,7 @@
 #include "worker/data/listing.h"
 #include "worker/data/pack_cut.h"
 
+enum cf_pack_stains { CF_PACK_STAINS, CF_PACK_NO_STAINS };
 enum cf_pack_damaged { CF_PACK_STOP, CF_PACK_SKIP };
 
 typedef struct cf_pack_options {
@@ -26,6 +27,7 @@ typedef struct cf_pack_options {
     int threads;                  /* decoders; 0: one a core */
     int64_t max_pixels;           /* of one image file */
     enum cf_pack_damaged damaged; /* what to do about images that cannot be read */
+    enum cf_pack_stains stains;   /* whether stains are separated (cf_stain_estimate) */
     /* Called after each image from the caller's thread; false stops the packing. NULL: none. */
     bool (*progress)(void *context, int64_t done, int64_t total);
     void *context;
