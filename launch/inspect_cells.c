@@ -55,6 +55,9 @@ static void print_json(const cf_inspection *i, const cf_cells *cells, const coun
     cf_json_integer(&j, "height", cells->height);
     cf_json_integer(&j, "width", cells->width);
     cf_json_number(&j, "um_per_px", cells->um_per_px);
+    cf_json_string(&j, "stored", cells->starts ? "encoded" : "decoded");
+    cf_json_integer(&j, "bytes", (int64_t)cells->map.n_bytes);
+    cf_json_boolean(&j, "stains", cells->stains != NULL);
     cf_json_string(&j, "content_hash", hash);
     cf_json_string(&j, "scheme", cells->scheme.name);
     cf_json_integer(&j, "patients", (int64_t)cells->patient_names.n);
@@ -104,6 +107,12 @@ static cf_err print_text(const cf_inspection *i, const cf_cells *cells, const co
     if (cells->um_per_px > 0) cf_buf_printf(out, ", %g um a pixel", cells->um_per_px);
     cf_buf_printf(out, "\nbytes          ");
     cf_print_bytes(out, (double)cells->map.n_bytes);
+    if (cells->starts) {
+        cf_buf_printf(out, ", files as they were (");
+        cf_print_bytes(out, 3.0 * cells->height * cells->width * (double)cells->n);
+        cf_buf_printf(out, " decoded)");
+    }
+    cf_buf_printf(out, "\nstains         %s", cells->stains ? "of each image" : "none");
     cf_buf_printf(out, "\ncontent hash   %016" PRIx64 "\n", cells->content_hash);
     cf_buf_printf(out, "scheme         %s, %d classes, %d output nodes\n", cells->scheme.name,
                   cells->scheme.n_classes, cells->scheme.n_nodes);

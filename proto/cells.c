@@ -40,9 +40,11 @@ enum { STAIN_FLOATS = sizeof(cf_stain) / sizeof(float) };
 
 static cf_err check_version(const char *path, uint32_t version)
 {
-    if (version == CF_CELLS_VERSION) return CF_OK;
-    return cf_fail(CF_E_DATA, "%s: cells file of format version %u (%s); this program reads %u",
-                   path, version, version > CF_CELLS_VERSION ? "newer" : "older", CF_CELLS_VERSION);
+    if (version == CF_CELLS_VERSION || version == CF_CELLS_VERSION_ENCODED) return CF_OK;
+    return cf_fail(CF_E_DATA,
+                   "%s: cells file of format version %u (%s); this program reads %u and %u", path,
+                   version, version > CF_CELLS_VERSION_ENCODED ? "newer" : "older", CF_CELLS_VERSION,
+                   CF_CELLS_VERSION_ENCODED);
 }
 
 /* Finds the header in the mapping; its bytes are what was written. */
@@ -95,7 +97,8 @@ static cf_err check_columns(const char *path, const Cf__CellsHeader *h)
                    {"sites", h->n_sites},
                    {"patients", h->n_patients},
                    {"pixel_hashes", h->n_pixel_hashes},
-                   {"given", h->n_given ? h->n_given : (size_t)h->n_images}};
+                   {"given", h->n_given ? h->n_given : (size_t)h->n_images},
+                   {"image_bytes", h->n_image_bytes ? h->n_image_bytes : (size_t)h->n_images}};
     if (h->n_images == 0 || h->n_images > CF_CELLS_MAX_IMAGES) {
         return cf_fail(CF_E_DATA, "%s: header: %llu images, expected 1 to %d", path,
                        (unsigned long long)h->n_images, CF_CELLS_MAX_IMAGES);
@@ -123,6 +126,7 @@ static cf_err check_pixels(const char *path, const Cf__CellsHeader *h, size_t he
                        h->height, h->width, CF_CELLS_MAX_SIDE);
     }
     image *= h->width;
+    if (h->n_image_bytes) return CF_OK; /* take_starts */
     if (!cf_size_mul(image, (size_t)h->n_images, &bytes) ||
         bytes != header_offset - CF_CELLS_DATA_OFFSET) {
         return cf_fail(CF_E_DATA, "%s: %llu images of %u x %u px do not fill %zu bytes", path,
@@ -225,6 +229,33 @@ static cf_err take_given(const char *path, const Cf__CellsHeader *h, cf_cells *c
     return CF_OK;
 }
 
+/* Encoded images fill the bytes between the preamble and the header, and only version 2 has them.
+ */
+static cf_err take_starts(const char *path, const Cf__CellsHeader *h, cf_cells *cells)
+{
+    const uint8_t *b = cells->map.bytes;
+    uint32_t version = cf_get_u32(b + CF_CELLS_AT_VERSION);
+    uint64_t end = cf_get_u64(b + CF_CELLS_AT_HEADER_OFFSET), at = CF_CELLS_DATA_OFFSET;
+    if ((version == CF_CELLS_VERSION_ENCODED) != (h->n_image_bytes != 0))
+        return cf_fail(CF_E_DATA, "%s: header: %zu lengths of encoded images in format version %u",
+                       path, h->n_image_bytes, version);
+    if (h->n_image_bytes == 0) return CF_OK;
+    CF_TRY(cf_new(&cells->starts, h->n_image_bytes + 1, sizeof *cells->starts));
+    for (size_t i = 0; i < h->n_image_bytes; i++) {
+        cells->starts[i] = at;
+        if (h->image_bytes[i] == 0 || h->image_bytes[i] > end - at)
+            return cf_fail(
+                CF_E_DATA, "%s: header: image %zu: %u bytes at byte %llu, expected 1 to %llu", path,
+                i, h->image_bytes[i], (unsigned long long)at, (unsigned long long)(end - at));
+        at += h->image_bytes[i];
+    }
+    cells->starts[h->n_image_bytes] = at;
+    if (at != end)
+        return cf_fail(CF_E_DATA, "%s: encoded images end at byte %llu, expected %llu", path,
+                       (unsigned long long)at, (unsigned long long)end);
+    return CF_OK;
+}
+
 static cf_err take_indices(const char *path, const Cf__CellsHeader *h, cf_cells *cells)
 {
     size_t n = (size_t)h->n_images;
@@ -284,6 +315,7 @@ static cf_err take_header(const char *path, const Cf__CellsHeader *h, cf_cells *
     CF_TRY(take_names(path, h, cells));
     CF_TRY(take_stains(path, h, cells));
     CF_TRY(take_given(path, h, cells));
+    CF_TRY(take_starts(path, h, cells));
     return take_indices(path, h, cells);
 }
 
@@ -326,6 +358,7 @@ void cf_cells_close(cf_cells *cells)
     free(cells->patients);
     free(cells->hashes);
     free(cells->stains);
+    free(cells->starts);
     free(cells->given);
     cf_strings_fini(&cells->given_names);
     cf_strings_fini(&cells->site_names);
@@ -339,6 +372,12 @@ const uint8_t *cf_cells_image(const cf_cells *cells, int64_t i)
 {
     size_t image = (size_t)3 * (size_t)cells->height * (size_t)cells->width;
     return cells->map.bytes + cells->data_offset + image * (size_t)i;
+}
+
+const uint8_t *cf_cells_encoded(const cf_cells *cells, int64_t i, size_t *n)
+{
+    *n = (size_t)(cells->starts[i + 1] - cells->starts[i]);
+    return cells->map.bytes + cells->starts[i];
 }
 
 void cf_cells_count(const cf_cells *cells, int64_t *counts)

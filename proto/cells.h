@@ -4,8 +4,10 @@
  * (4096), u64 header offset, u32 CRC32C of the header, u32 zero; from the data offset on pixels;
  * after the last of them the protobuf header (cells.proto: columns as packed arrays), which ends
  * the file. It stands last so that packing streams: its size is known only after the last image.
- * Images are decoded RGB, 8 bits, height x width x 3, all of one size. Threads: an open file is
- * read-only and may be read by any thread. Read first: cf_cells. */
+ * Images are decoded RGB, 8 bits, height x width x 3, all of one size: version 1. Version 2 keeps
+ * the files they came from, byte after byte in a row, which decode to images of that one size; a
+ * program that reads version 1 only refuses it. Both have the same hashes, so the same results.
+ * Threads: an open file is read-only and may be read by any thread. Read first: cf_cells. */
 #ifndef CF_PROTO_CELLS_H
 #define CF_PROTO_CELLS_H
 
@@ -16,7 +18,8 @@
 #include "kernels/math/stain.h"
 #include "proto/scheme.h"
 
-#define CF_CELLS_VERSION 1u
+#define CF_CELLS_VERSION         1u
+#define CF_CELLS_VERSION_ENCODED 2u
 
 typedef struct cf_cells {
     int64_t n;             /* images */
@@ -29,6 +32,7 @@ typedef struct cf_cells {
     int32_t *patients;     /* owned, [n]: index in patient_names; -1: not known */
     uint64_t *hashes;      /* owned, [n]: XXH3 of the decoded pixels */
     cf_stain *stains;      /* owned, [n]; NULL: the file has none */
+    uint64_t *starts;      /* owned, [n + 1]: where encoded images stand; NULL: decoded pixels */
     int32_t *given;        /* owned, [n]: index in given_names; NULL: the file has none */
     cf_strings site_names; /* at least one */
     cf_strings patient_names;
@@ -47,8 +51,11 @@ CF_CHECKED cf_err cf_cells_open(const char *path, cf_cells *cells);
  * prediction. */
 CF_CHECKED cf_err cf_cells_open_any(const char *path, cf_cells *cells);
 void cf_cells_close(cf_cells *cells);
-/* Pixels of image i: uint8 [height][width][3], in the mapping; borrowed. */
+/* Pixels of image i of a file that keeps them decoded: uint8 [height][width][3], in the mapping;
+ * borrowed. worker/data/fetch.h reads both kinds of file. */
 const uint8_t *cf_cells_image(const cf_cells *cells, int64_t i);
+/* Image i of a file that keeps them encoded (starts is not NULL): *n bytes, borrowed. */
+const uint8_t *cf_cells_encoded(const cf_cells *cells, int64_t i, size_t *n);
 /* Images of each class, those without a label apart; counts: [n_classes]. */
 void cf_cells_count(const cf_cells *cells, int64_t *counts);
 
@@ -66,6 +73,9 @@ typedef struct cf_cells_entry {
     const char *given;     /* the source's own label; NULL: not kept. All images alike */
     const cf_stain *stain; /* NULL: not separated. All images alike */
     const uint8_t *pixels; /* uint8 [height][width][3] */
+    const uint64_t *hash;  /* cf_hash64 of the pixels; NULL: computed here */
+    const void *encoded; /* [n_encoded] kept instead of the pixels; NULL: those. All images alike */
+    size_t n_encoded;
 } cf_cells_entry;
 
 /* CF_E_DATA for an id that was added before, names of more than 4096 bytes, a label outside the

@@ -17,13 +17,14 @@ struct cf_cells_writer {
     int n_classes;
     int height, width;
     double um_per_px;
-    size_t image_bytes;
+    size_t pixel_bytes; /* of an image, decoded */
     cf_names ids, sites, patients, givens;
     uint32_t *labels, *site_of, *patient_of; /* owned, [capacity]; patient_of is 0 for none */
     uint32_t *given_of;                      /* owned, [capacity] */
     uint64_t *hashes;                        /* owned, [capacity] */
     cf_stain *stains;                        /* owned, [capacity] */
-    bool has_given, has_stains;              /* as the first image */
+    uint32_t *image_bytes;                   /* owned, [capacity]; of encoded images */
+    bool has_given, has_stains, is_encoded;  /* as the first image */
     size_t capacity;
 };
 
@@ -40,6 +41,7 @@ static void destroy(cf_cells_writer *w)
     free(w->given_of);
     free(w->hashes);
     free(w->stains);
+    free(w->image_bytes);
     free(w->scheme_name);
     free(w->scheme_text);
     free(w);
@@ -81,7 +83,7 @@ cf_err cf_cells_create(const char *path, const cf_scheme *scheme, int height, in
     w->height = height;
     w->width = width;
     w->um_per_px = um_per_px;
-    w->image_bytes = (size_t)3 * (size_t)height * (size_t)width;
+    w->pixel_bytes = (size_t)3 * (size_t)height * (size_t)width;
     CF_TRY_GOTO(cf_strdup(scheme->name, &w->scheme_name), out);
     CF_TRY_GOTO(cf_strdup(scheme->text, &w->scheme_text), out);
     CF_TRY_GOTO(cf_file_create(path, &w->file), out);
@@ -103,6 +105,7 @@ static cf_err reserve(cf_cells_writer *w)
     CF_TRY(cf_resize(&w->given_of, capacity, sizeof *w->given_of));
     CF_TRY(cf_resize(&w->hashes, capacity, sizeof *w->hashes));
     CF_TRY(cf_resize(&w->stains, capacity, sizeof *w->stains));
+    CF_TRY(cf_resize(&w->image_bytes, capacity, sizeof *w->image_bytes));
     w->capacity = capacity;
     return CF_OK;
 }
@@ -130,9 +133,14 @@ static cf_err check_entry(const cf_cells_writer *w, const cf_cells_entry *e)
         return cf_fail(CF_E_DATA, "%s: expected at most %d images", w->file.path,
                        CF_CELLS_MAX_IMAGES);
     }
+    if (e->encoded && (e->n_encoded == 0 || e->n_encoded > UINT32_MAX)) {
+        return cf_fail(CF_E_DATA, "%s: %s: an encoded image of %zu bytes", w->file.path, e->id,
+                       e->n_encoded);
+    }
     if (w->ids.n > 0 &&
-        (w->has_given != (e->given != NULL) || w->has_stains != (e->stain != NULL))) {
-        return cf_fail(CF_E_UNEXPECTED, "%s: %s: stains or labels unlike those before it",
+        (w->has_given != (e->given != NULL) || w->has_stains != (e->stain != NULL) ||
+         w->is_encoded != (e->encoded != NULL))) {
+        return cf_fail(CF_E_UNEXPECTED, "%s: %s: stains, labels or encoding unlike those before it",
                        w->file.path, e->id);
     }
     return CF_OK;
@@ -154,6 +162,7 @@ cf_err cf_cells_add(cf_cells_writer *w, const cf_cells_entry *e)
     if (w->ids.n == 0) {
         w->has_given = e->given != NULL;
         w->has_stains = e->stain != NULL;
+        w->is_encoded = e->encoded != NULL;
     }
     CF_TRY(name_number(&w->sites, e->site, &site));
     if (*e->patient) {
@@ -170,8 +179,10 @@ cf_err cf_cells_add(cf_cells_writer *w, const cf_cells_entry *e)
     w->patient_of[number] = patient;
     w->given_of[number] = given;
     if (e->stain) w->stains[number] = *e->stain;
-    w->hashes[number] = cf_hash64(e->pixels, w->image_bytes);
-    return cf_file_write(&w->file, e->pixels, w->image_bytes);
+    w->hashes[number] = e->hash ? *e->hash : cf_hash64(e->pixels, w->pixel_bytes);
+    if (!e->encoded) return cf_file_write(&w->file, e->pixels, w->pixel_bytes);
+    w->image_bytes[number] = (uint32_t)e->n_encoded;
+    return cf_file_write(&w->file, e->encoded, e->n_encoded);
 }
 
 static ProtobufCBinaryData names_bytes(const cf_names *names)
@@ -212,6 +223,10 @@ static void fill_header(const cf_cells_writer *w, Cf__CellsHeader *h)
         h->stains = w->stains[0].od[0];
         h->n_stains = w->ids.n * (sizeof *w->stains / sizeof(float));
     }
+    if (w->is_encoded) {
+        h->image_bytes = w->image_bytes;
+        h->n_image_bytes = w->ids.n;
+    }
     h->content_hash = cf_cells_header_hash(h);
 }
 
@@ -221,7 +236,7 @@ static cf_err write_ends(cf_cells_writer *w, cf_buf *header)
     uint8_t preamble[CF_CELLS_PREAMBLE_BYTES] = CF_CELLS_MAGIC;
     fill_header(w, &h);
     CF_TRY(cf_where(cf_wire_pack(&h.base, CF_CELLS_MAX_HEADER_BYTES, header), "%s", w->file.path));
-    cf_put_u32(preamble + CF_CELLS_AT_VERSION, CF_CELLS_VERSION);
+    cf_put_u32(preamble + CF_CELLS_AT_VERSION, w->is_encoded ? CF_CELLS_VERSION_ENCODED : CF_CELLS_VERSION);
     cf_put_u32(preamble + CF_CELLS_AT_HEADER_BYTES, (uint32_t)header->len);
     cf_put_u64(preamble + CF_CELLS_AT_DATA_OFFSET, CF_CELLS_DATA_OFFSET);
     cf_put_u64(preamble + CF_CELLS_AT_HEADER_OFFSET, w->file.offset);

@@ -73,7 +73,8 @@ cf_err cf_card_hold(cf_comm *workers, cf_engine *e, const cf_cells *cells, const
                     cf_raw_room *room)
 {
     int me = workers->rank, n = workers->size, n_turns = 0;
-    bool can = e->ops->augments && e->ops->hold_pixels != NULL;
+    /* encoded images are decoded when they are needed: there are no pixels to hold */
+    bool can = e->ops->augments && e->ops->hold_pixels != NULL && cells->starts == NULL;
     *room = (cf_raw_room){.ctx = e, .alloc_host = alloc_host, .free_host = free_host};
     for (int i = 0; i < n; i++) {
         int turn = cf_seat_turn(seats, n, i);

@@ -14,7 +14,8 @@
 
 static cf_image make(int height, int width, int (*value)(int y, int x, int c))
 {
-    cf_image image = {height, width, malloc((size_t)height * (size_t)width * 3)};
+    cf_image image = {
+        .height = height, .width = width, .pixels = malloc((size_t)height * (size_t)width * 3)};
     for (int i = 0; i < height * width * 3; i++)
         image.pixels[i] = (uint8_t)value(i / 3 / width, i / 3 % width, i % 3);
     return image;
