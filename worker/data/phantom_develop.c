@@ -102,12 +102,38 @@ static void expose(const float *p, int n, const float *gain, const float *slope,
     }
 }
 
+/* Where sample k of `size` lies among `side`: between *at and the next one. */
+static float place(int k, int side, int size, int *at)
+{
+    float x = ((float)k + 0.5f) * (float)side / (float)size - 0.5f;
+    x = x < 0.0f ? 0.0f : x > (float)(side - 1) ? (float)(side - 1) : x;
+    *at = (int)x < side - 1 ? (int)x : side - 2;
+    return x - (float)*at;
+}
+
+void cf_phantom_enlarge(const float *rgb, int side, int size, float *out)
+{
+    for (int j = 0; j < size; j++) {
+        int y, x;
+        float v = place(j, side, size, &y);
+        const float *top = rgb + (ptrdiff_t)y * side * 3, *low = top + 3 * side;
+        for (int i = 0; i < size; i++) {
+            float u = place(i, side, size, &x);
+            for (int c = 0; c < 3; c++) {
+                const float *a = top + 3 * x + c, *b = low + 3 * x + c;
+                float over = a[0] + u * (a[3] - a[0]), under = b[0] + u * (b[3] - b[0]);
+                *out++ = over + v * (under - over);
+            }
+        }
+    }
+}
+
 void cf_phantom_develop(float *rgb, int size, float blur, cf_rng *rng, float *other,
                         uint8_t *pixels)
 {
     int row = 3 * size;
-    float width = blur * (float)size / 64.0f; /* variance of a pass is a half: 2 w^2 passes */
-    for (float left = 2.0f * width * width; left > 0.0f; left -= 1.0f) {
+    /* variance of a pass is a half: 2 w^2 passes */
+    for (float left = 2.0f * blur * blur; left > 0.0f; left -= 1.0f) {
         float amount = left < 1.0f ? left : 1.0f;
         blur_rows(rgb, size, amount, other);
         blur_columns(other, size, amount, rgb);

@@ -7,7 +7,9 @@
 
 #include "kernels/math/philox.h"
 
-/* rgb: [size][size][3], 0..255, used up; blur: px at a side of 64; other: [size][size][3] floats of
+/* out: [size][size][3], bilinear, from rgb: [side][side][3]; side: at most size. */
+void cf_phantom_enlarge(const float *rgb, int side, int size, float *out);
+/* rgb: [size][size][3], 0..255, used up; blur: px; other: [size][size][3] floats of
  * scratch; pixels: uint8 [size][size][3]. size: at least 4. Takes its numbers from rng. */
 void cf_phantom_develop(float *rgb, int size, float blur, cf_rng *rng, float *other,
                         uint8_t *pixels);
