@@ -18,6 +18,7 @@ typedef struct tiff_form {
     int bits, samples, photometric, compression, orientation;
     int n_pages; /* 0: one */
     bool tiled, separate;
+    const uint8_t *flat; /* [samples], of 8 or 16 bits: every pixel's; NULL: the pattern */
 } tiff_form;
 
 static inline void tiff_set(TIFF *t, const tiff_form *f)
@@ -51,7 +52,10 @@ static inline void tiff_write_page(TIFF *t, const tiff_form *f)
     tiff_set(t, f);
     tmsize_t n = f->tiled ? TIFFTileSize(t) : TIFFStripSize(t);
     uint8_t *block = malloc((size_t)n);
-    for (tmsize_t i = 0; i < n; i++) block[i] = (uint8_t)(i * 37 + i / 50);
+    for (tmsize_t i = 0; i < n; i++) {
+        block[i] = (uint8_t)(i * 37 + i / 50);
+        if (f->flat) block[i] = f->flat[i / (f->bits / 8) % f->samples];
+    }
     uint32_t n_blocks = f->tiled ? TIFFNumberOfTiles(t) : TIFFNumberOfStrips(t);
     for (uint32_t i = 0; i < n_blocks; i++) {
         if (f->tiled)
