@@ -61,6 +61,7 @@ static cf_err print_json(const cf_pack_options *o, const cf_pack_result *r, cf_e
     cf_json_integer(&j, "found", r->n_found);
     cf_json_integer(&j, "height", r->height);
     cf_json_integer(&j, "width", r->width);
+    cf_json_string(&j, "stored", o->store == CF_PACK_ENCODED ? "encoded" : "decoded");
     cf_json_string(&j, "scheme", r->scheme.name);
     cf_json_object(&j, "classes");
     for (int c = 0; r->counts && c < r->scheme.n_classes; c++)
@@ -119,7 +120,7 @@ static cf_err run(int argc, char **argv)
     const char *scheme = NULL, *output = NULL;
     int64_t size = 0, patch = 250, threads = 0, max_pixels = CF_IMAGE_DEFAULT_LIMIT;
     double crop_um = 0.0;
-    bool skip = false, drop = false, no_stain = false, json = false, help = false;
+    bool skip = false, drop = false, no_stain = false, encoded = false, json = false, help = false;
     const cf_option options[] = {
         {"scheme", 0, CF_OPTION_TEXT, &scheme, 0, 0, "S",
          "class scheme: a name, a file, or auto (one class a label)"},
@@ -134,6 +135,8 @@ static cf_err run(int argc, char **argv)
         {"skip-damaged", 0, CF_OPTION_FLAG, &skip, 0, 0, NULL, "pack the others (default: stop)"},
         {"drop-unmapped", 0, CF_OPTION_FLAG, &drop, 0, 0, NULL,
          "leave out labels that the scheme does not know (default: stop)"},
+        {"keep-encoded", 0, CF_OPTION_FLAG, &encoded, 0, 0, NULL,
+         "keep image files as they are, not their pixels: smaller, decoded anew each epoch"},
         {"no-stain", 0, CF_OPTION_FLAG, &no_stain, 0, 0, NULL,
          "leave out the stains of each image, which augment.stain needs"},
         {"site", 0, CF_OPTION_TEXT, &w.site, 0, 0, "NAME", "centre the images come from"},
@@ -167,7 +170,8 @@ static cf_err run(int argc, char **argv)
                          .threads = (int)threads,
                          .max_pixels = max_pixels,
                          .stains = no_stain ? CF_PACK_NO_STAINS : CF_PACK_STAINS,
-                         .damaged = skip ? CF_PACK_SKIP : CF_PACK_STOP};
+                         .damaged = skip ? CF_PACK_SKIP : CF_PACK_STOP,
+                         .store = encoded ? CF_PACK_ENCODED : CF_PACK_DECODED};
     err = pack_and_print(&o, json);
 out:
     cf_source_wishes_fini(&w);

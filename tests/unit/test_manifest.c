@@ -21,15 +21,15 @@ enum { SIDE = 12 };
 static atomic_int n_decoded;
 
 /* The linker puts this before the decoder: files that are decoded are counted. */
-cf_err __real_cf_image_decode(const char *name, const uint8_t *bytes, size_t n, int64_t max_pixels,
+cf_err __real_cf_image_decode_again(const char *name, const uint8_t *bytes, size_t n, int64_t max_pixels,
                               cf_image *image);
-cf_err __wrap_cf_image_decode(const char *name, const uint8_t *bytes, size_t n, int64_t max_pixels,
+cf_err __wrap_cf_image_decode_again(const char *name, const uint8_t *bytes, size_t n, int64_t max_pixels,
                               cf_image *image);
-cf_err __wrap_cf_image_decode(const char *name, const uint8_t *bytes, size_t n, int64_t max_pixels,
+cf_err __wrap_cf_image_decode_again(const char *name, const uint8_t *bytes, size_t n, int64_t max_pixels,
                               cf_image *image)
 {
     n_decoded++;
-    return __real_cf_image_decode(name, bytes, n, max_pixels, image);
+    return __real_cf_image_decode_again(name, bytes, n, max_pixels, image);
 }
 
 /* A scratch folder with two manifests and the output beside them. */

@@ -12,6 +12,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "kernels/base/hash.h"
 #include "kernels/base/mem.h"
 #include "proto/cells.h"
 #include "proto/control.h"
@@ -19,12 +20,16 @@
 #include "worker/data/image.h"
 #include "worker/data/stain.h"
 
-enum { SLOTS_A_THREAD = 4, MAX_THREADS = 256 };
+enum { SLOTS_A_THREAD = 8, MAX_THREADS = 256 };
 static const size_t max_image_bytes = (size_t)1 << 29;
+static const size_t max_spare_bytes = (size_t)4 << 20; /* larger ones go back to the system */
 
 typedef struct slot {
     bool done;
     cf_image image; /* owned; empty on an error */
+    uint64_t hash;  /* of its pixels */
+    char *bytes;    /* owned, [n_bytes]: the file itself, where that is kept; else NULL */
+    size_t n_bytes;
     cf_stain stain; /* of the image, where asked for */
     cf_err err;
     char *message; /* owned; of an error */
@@ -42,6 +47,9 @@ typedef struct packer {
     pthread_cond_t room;  /* a slot became free, or stop */
     pthread_cond_t ready; /* the slot that the writer waits for is done */
     slot *slots;          /* owned, [n_slots] */
+    cf_image *spares;     /* owned, [n_spares of n_slots]: memory to decode into */
+    int64_t n_spares;
+    int64_t n_done; /* slots that wait for the writer */
     int64_t n_slots;
     int64_t claimed; /* images given to decoders */
     int64_t written; /* images the writer is done with */
@@ -50,16 +58,13 @@ typedef struct packer {
     int n_threads;
 } packer;
 
-/* The file of image i; path: [CF_PATH_MAX]. */
-static cf_err decode(const packer *p, int64_t i, char *path, cf_image *image)
+/* The file of image i, decoded and as it is; path: [CF_PATH_MAX]. */
+static cf_err decode(const packer *p, int64_t i, char *path, cf_image *image, slot *s)
 {
-    char *bytes;
-    size_t n;
     CF_TRY(cf_listing_path(&p->list, i, path, CF_PATH_MAX));
-    CF_TRY(cf_file_read(path, max_image_bytes, &bytes, &n));
-    cf_err err = cf_image_decode(path, (const uint8_t *)bytes, n, p->options->max_pixels, image);
-    free(bytes);
-    return err;
+    CF_TRY(cf_file_read(path, max_image_bytes, &s->bytes, &s->n_bytes));
+    return cf_image_decode_again(path, (const uint8_t *)s->bytes, s->n_bytes,
+                                 p->options->max_pixels, image);
 }
 
 /* Images i..end-1 are cut out of one file. */
@@ -86,27 +91,64 @@ static void set_failed(slot *s, cf_err err, int64_t n_cells)
     s->message = text.data;
 }
 
+static void slot_fini(slot *s)
+{
+    cf_image_fini(&s->image);
+    free(s->bytes);
+    free(s->message);
+    *s = (slot){0};
+}
+
+/* Lock held. Decoders and the writer wake each other only when half a ring is to be done, and
+ * before they go to sleep: a switch between threads for every image would cost as much as reading
+ * its file. */
+static void wait_for_room(packer *p)
+{
+    pthread_cond_signal(&p->ready);
+    pthread_cond_wait(&p->room, &p->lock);
+}
+
 /* Waits for the slot of image i and fills it; false when the packing is to stop. */
 static bool put(packer *p, int64_t i, slot done)
 {
     pthread_mutex_lock(&p->lock);
-    while (!p->stop && i >= p->written + p->n_slots) pthread_cond_wait(&p->room, &p->lock);
+    while (!p->stop && i >= p->written + p->n_slots) wait_for_room(p);
     bool going = !p->stop;
     if (going) p->slots[i % p->n_slots] = done;
-    if (going && i == p->written) pthread_cond_signal(&p->ready);
+    if (going && ++p->n_done >= p->n_slots / 2) pthread_cond_signal(&p->ready);
     pthread_mutex_unlock(&p->lock);
-    if (going) return true;
-    cf_image_fini(&done.image);
-    free(done.message);
-    return false;
+    if (!going) slot_fini(&done);
+    return going;
 }
 
-/* Decodes one file and puts its images. */
-static void decode_group(packer *p, int64_t begin, int64_t end)
+/* Keeps the memory of an image for the next one. */
+static void give_back(packer *p, cf_image *image)
+{
+    pthread_mutex_lock(&p->lock);
+    if (p->n_spares < p->n_slots && image->n_room > 0 && image->n_room <= max_spare_bytes) {
+        p->spares[p->n_spares++] = *image;
+        *image = (cf_image){0};
+    }
+    pthread_mutex_unlock(&p->lock);
+    cf_image_fini(image);
+}
+
+/* What the writer needs beside the pixels. */
+static void finish_slot(const packer *p, slot *s)
+{
+    const cf_image *image = &s->image;
+    /* here they are still in this core's cache, and the writer has one thing less to do */
+    s->hash = cf_hash64(image->pixels, (size_t)image->height * (size_t)image->width * 3);
+    if (p->options->stains == CF_PACK_STAINS)
+        cf_stain_estimate(image->pixels, image->height, image->width, &s->stain);
+}
+
+/* Decodes one file into the memory of `whole` and puts its images. */
+static void decode_group(packer *p, int64_t begin, int64_t end, cf_image whole)
 {
     char path[CF_PATH_MAX];
-    cf_image whole = {0};
-    cf_err err = decode(p, begin, path, &whole);
+    slot file = {0};
+    cf_err err = decode(p, begin, path, &whole, &file);
     bool going = true;
     for (int64_t i = begin; i < end && going; i++) {
         slot s = {.done = true, .err = err};
@@ -116,12 +158,18 @@ static void decode_group(packer *p, int64_t begin, int64_t end)
             s.err = cf_cut_apply(&p->options->cut, path, &p->list.items[i], &whole, &s.image);
             if (s.err != CF_OK)
                 set_failed(&s, s.err, 1);
-            else if (p->options->stains == CF_PACK_STAINS)
-                cf_stain_estimate(s.image.pixels, s.image.height, s.image.width, &s.stain);
+            else
+                finish_slot(p, &s);
+        }
+        if (s.err == CF_OK && p->options->store == CF_PACK_ENCODED) { /* one image a file */
+            s.bytes = file.bytes;
+            s.n_bytes = file.n_bytes;
+            file.bytes = NULL;
         }
         going = put(p, i, s);
     }
-    cf_image_fini(&whole);
+    free(file.bytes);
+    give_back(p, &whole);
 }
 
 static bool has_room(const packer *p)
@@ -134,15 +182,16 @@ static void *work(void *arg)
     packer *p = arg;
     pthread_mutex_lock(&p->lock);
     for (;;) {
-        while (!p->stop && p->claimed < p->list.n && !has_room(p))
-            pthread_cond_wait(&p->room, &p->lock);
+        while (!p->stop && p->claimed < p->list.n && !has_room(p)) wait_for_room(p);
         if (p->stop || p->claimed == p->list.n) break;
         int64_t begin = p->claimed, end = group_end(p, begin);
         p->claimed = end;
+        cf_image spare = p->n_spares > 0 ? p->spares[--p->n_spares] : (cf_image){0};
         pthread_mutex_unlock(&p->lock);
-        decode_group(p, begin, end);
+        decode_group(p, begin, end, spare);
         pthread_mutex_lock(&p->lock);
     }
+    pthread_cond_signal(&p->ready);
     pthread_mutex_unlock(&p->lock);
     return NULL;
 }
@@ -152,11 +201,15 @@ static slot take(packer *p, int64_t i)
 {
     pthread_mutex_lock(&p->lock);
     slot *s = &p->slots[i % p->n_slots];
-    while (!s->done) pthread_cond_wait(&p->ready, &p->lock);
+    while (!s->done) {
+        pthread_cond_broadcast(&p->room);
+        pthread_cond_wait(&p->ready, &p->lock);
+    }
     slot taken = *s;
     *s = (slot){0};
     p->written++;
-    pthread_cond_broadcast(&p->room);
+    p->n_done--;
+    if (p->claimed - p->written <= p->n_slots / 2) pthread_cond_broadcast(&p->room);
     pthread_mutex_unlock(&p->lock);
     return taken;
 }
@@ -200,7 +253,10 @@ static cf_err write_image(packer *p, int64_t i, const slot *s)
                             .site = item->site,
                             .patient = patient,
                             .stain = p->options->stains == CF_PACK_STAINS ? &s->stain : NULL,
-                            .pixels = image->pixels};
+                            .pixels = image->pixels,
+                            .hash = &s->hash,
+                            .encoded = s->bytes,
+                            .n_encoded = s->n_bytes};
     CF_TRY(cf_cells_add(p->writer, &entry));
     if (p->list.has_folds) {
         char fold[16];
@@ -239,8 +295,8 @@ static cf_err write_all(packer *p)
             err = note_damaged(p, &s);
         else
             err = cf_fail(s.err, "%s", s.message ? s.message : "out of memory");
-        cf_image_fini(&s.image);
-        free(s.message);
+        give_back(p, &s.image);
+        slot_fini(&s);
         if (err == CF_OK && o->progress && !o->progress(o->context, i + 1, p->list.n)) {
             p->result->interrupted = true;
             err = cf_fail(CF_E_UNEXPECTED,
@@ -264,6 +320,7 @@ static cf_err start(packer *p)
     if (n > MAX_THREADS) n = MAX_THREADS;
     p->n_slots = (int64_t)n * SLOTS_A_THREAD;
     CF_TRY(cf_new(&p->slots, (size_t)p->n_slots, sizeof *p->slots));
+    CF_TRY(cf_new(&p->spares, (size_t)p->n_slots, sizeof *p->spares));
     sigset_t all, before;
     sigfillset(&all);
     pthread_sigmask(SIG_SETMASK, &all, &before);
@@ -284,10 +341,9 @@ static void stop(packer *p)
     pthread_cond_broadcast(&p->room);
     pthread_mutex_unlock(&p->lock);
     for (int i = 0; i < p->n_threads; i++) pthread_join(p->threads[i], NULL);
-    for (int64_t i = 0; p->slots && i < p->n_slots; i++) {
-        cf_image_fini(&p->slots[i].image);
-        free(p->slots[i].message);
-    }
+    for (int64_t i = 0; p->slots && i < p->n_slots; i++) slot_fini(&p->slots[i]);
+    for (int64_t i = 0; i < p->n_spares; i++) cf_image_fini(&p->spares[i]);
+    free(p->spares);
     free(p->slots);
 }
 
@@ -313,6 +369,7 @@ static cf_err prepare(packer *p)
     cf_pack_result *r = p->result;
     CF_TRY(cf_listing_read(o->sources, o->n_sources, o->scheme, o->unmapped, &r->scheme, &p->list));
     CF_TRY(cf_cut_check(&o->cut, &p->list));
+    if (o->store == CF_PACK_ENCODED) CF_TRY(cf_cut_check_none(&o->cut, &p->list));
     CF_TRY(cf_new(&r->counts, (size_t)r->scheme.n_classes, sizeof *r->counts));
     r->n_found = p->list.n + (int64_t)p->list.problems.n;
     r->n_dropped = p->list.n_dropped;

@@ -16,6 +16,7 @@
 
 enum cf_pack_stains { CF_PACK_STAINS, CF_PACK_NO_STAINS };
 enum cf_pack_damaged { CF_PACK_STOP, CF_PACK_SKIP };
+enum cf_pack_store { CF_PACK_DECODED, CF_PACK_ENCODED };
 
 typedef struct cf_pack_options {
     const cf_source *sources; /* borrowed, [n_sources] */
@@ -27,6 +28,7 @@ typedef struct cf_pack_options {
     int threads;                  /* decoders; 0: one a core */
     int64_t max_pixels;           /* of one image file */
     enum cf_pack_damaged damaged; /* what to do about images that cannot be read */
+    enum cf_pack_store store;     /* pixels, or the image files as they are: then nothing is cut */
     enum cf_pack_stains stains;   /* whether stains are separated (cf_stain_estimate) */
     /* Called after each image from the caller's thread; false stops the packing. NULL: none. */
     bool (*progress)(void *context, int64_t done, int64_t total);
@@ -56,7 +58,8 @@ typedef struct cf_pack_result {
  * column), folds of the packed images are written beside it, "x.folds.csv" for "x.cells". The
  * result is filled as far as it went, also on errors, and is released by the caller. Errors:
  * CF_E_DATA: damaged images (all of them are in result->damaged), images of different sizes without
- * `size` (two are named), none left; what cf_listing_read and cf_cut_check say. CF_E_DISK. */
+ * `size` (two are named), none left; what cf_listing_read, cf_cut_check and cf_cut_check_none say.
+ * CF_E_DISK. */
 CF_CHECKED cf_err cf_pack(const cf_pack_options *options, cf_pack_result *result);
 void cf_pack_result_fini(cf_pack_result *result);
 

@@ -25,6 +25,25 @@ cf_err cf_cut_check(const cf_cut *c, const cf_listing *list)
     return CF_OK;
 }
 
+cf_err cf_cut_check_none(const cf_cut *c, const cf_listing *list)
+{
+    char path[CF_PATH_MAX];
+    if (c->size > 0 || c->crop_um > 0.0)
+        return cf_fail(CF_E_USAGE,
+                       "--keep-encoded keeps image files as they are: %s would change their pixels",
+                       c->size > 0 ? "--size" : "--crop-um");
+    for (int64_t i = 0; i < list->n; i++) {
+        if (!is_patch(&list->items[i])) continue;
+        CF_TRY(cf_listing_path(list, i, path, sizeof path));
+        return cf_fail(
+            CF_E_USAGE,
+            "--keep-encoded keeps image files as they are: line %lld asks for a cell cut "
+            "out of %s",
+            (long long)list->items[i].line, path);
+    }
+    return CF_OK;
+}
+
 double cf_cut_um_per_px(const cf_cut *c, const cf_listing *list, int height)
 {
     if (list->n == 0) return 0.0;

@@ -14,6 +14,9 @@ typedef struct cf_cut {
 
 /* CF_E_USAGE where crop_um is asked for and an image's scale is not known; it is named. */
 CF_CHECKED cf_err cf_cut_check(const cf_cut *c, const cf_listing *list);
+/* CF_E_USAGE where anything would be cut or resized: files that are kept as they are decode to the
+ * whole image. */
+CF_CHECKED cf_err cf_cut_check_none(const cf_cut *c, const cf_listing *list);
 /* Pixel size of the packed images where it is the same for all of them, um; else 0. height: of the
  * first packed image. */
 double cf_cut_um_per_px(const cf_cut *c, const cf_listing *list, int height);
