@@ -6,7 +6,7 @@
 #include <math.h>
 #include <string.h>
 
-enum { LANES = 8, BINS = 4096, MIN_KEPT = 100 };
+enum { LANES = 8, BINS = 4096, BLOCK = 256, MIN_KEPT = 100 };
 static const double min_density = 0.15, least_percent = 1.0, most_percent = 99.0;
 
 /* Optical densities of the samples: the kept from the front, the background from the back. */
@@ -15,12 +15,6 @@ typedef struct samples {
     int n_kept;
     int rest; /* the background begins here */
 } samples;
-
-typedef struct histogram {
-    double low, width; /* of the first bin's edge, of a bin */
-    int n;
-    int32_t count[BINS];
-} histogram;
 
 /* Keeps a pixel where all channels have OD >= 0.15: where none is above 205. */
 static void take_samples(const uint8_t *pixels, int height, int width, samples *s)
@@ -50,31 +44,33 @@ static void take_samples(const uint8_t *pixels, int height, int width, samples *
     s->rest = back;
 }
 
+/* Sum of a[i] * b[i]; up to LANES - 1 samples at the end are left out. */
+static double sum_products(const float *a, const float *b, int n)
+{
+    double lane[LANES] = {0.0}, sum = 0.0;
+    for (int i = 0; i + LANES <= n; i += LANES)
+        for (int l = 0; l < LANES; l++) lane[l] += (double)a[i + l] * (double)b[i + l];
+    for (int l = 0; l < LANES; l++) sum += lane[l];
+    return sum;
+}
+
+static double sum_values(const float *a, int n)
+{
+    double lane[LANES] = {0.0}, sum = 0.0;
+    for (int i = 0; i + LANES <= n; i += LANES)
+        for (int l = 0; l < LANES; l++) lane[l] += (double)a[i + l];
+    for (int l = 0; l < LANES; l++) sum += lane[l];
+    return sum;
+}
+
 /* Mean and covariance (upper triangle: xx xy xz yy yz zz) of the kept samples. */
 static void moments(const samples *s, double mean[3], double cov[6])
 {
-    double sums[9][LANES] = {{0.0}};
-    for (int i = 0; i + LANES <= s->n_kept; i += LANES)
-        for (int l = 0; l < LANES; l++) {
-            double x = (double)s->od[0][i + l], y = (double)s->od[1][i + l],
-                   z = (double)s->od[2][i + l];
-            sums[0][l] += x;
-            sums[1][l] += y;
-            sums[2][l] += z;
-            sums[3][l] += x * x;
-            sums[4][l] += x * y;
-            sums[5][l] += x * z;
-            sums[6][l] += y * y;
-            sums[7][l] += y * z;
-            sums[8][l] += z * z;
-        }
-    int n = s->n_kept / LANES * LANES; /* up to seven samples are left out */
-    double total[9] = {0.0};
-    for (int k = 0; k < 9; k++)
-        for (int l = 0; l < LANES; l++) total[k] += sums[k][l];
-    for (int c = 0; c < 3; c++) mean[c] = total[c] / n;
+    int n = s->n_kept / LANES * LANES;
+    for (int c = 0; c < 3; c++) mean[c] = sum_values(s->od[c], n) / n;
     for (int a = 0, k = 0; a < 3; a++)
-        for (int b = a; b < 3; b++, k++) cov[k] = (total[3 + k] - n * mean[a] * mean[b]) / (n - 1);
+        for (int b = a; b < 3; b++, k++)
+            cov[k] = (sum_products(s->od[a], s->od[b], n) - n * mean[a] * mean[b]) / (n - 1);
 }
 
 /* Turns axes p and q of a symmetric matrix so that a[p][q] becomes 0; v collects the turns. */
@@ -122,36 +118,28 @@ static void find_plane(const double cov[6], const double mean[3], double plane[2
     }
 }
 
-static void count(histogram *h, const int32_t *bins, int n)
+static void count(int32_t *counts, const int32_t *bins, int n)
 {
-    for (int i = 0; i < n; i++) h->count[bins[i]]++;
-    h->n += n;
+    for (int i = 0; i < n; i++) counts[bins[i]]++;
 }
 
-/* The value below which q percent lie, between ranks as between values. */
-static double percentile(const histogram *h, double q)
+/* Where q percent of n counts lie below, in bins from 0, between ranks as between values. */
+static double percentile(const int32_t *counts, int n, double q)
 {
-    double rank =
-        q / 100.0 * (h->n - 1) + 0.5; /* samples below, one at the rank being half there */
-    int64_t below = 0;
-    for (int i = 0; i < BINS; i++) {
-        if ((double)(below + h->count[i]) >= rank && h->count[i] > 0)
-            return h->low + h->width * (i + (rank - (double)below) / h->count[i]);
-        below += h->count[i];
-    }
-    return h->low + h->width * BINS;
+    double rank = q / 100.0 * (n - 1) + 0.5; /* samples below, one at the rank being half there */
+    int wanted = (int)ceil(rank), below = 0, bin = 0; /* 1 to n, so that there is such a bin */
+    while (below + counts[bin] < wanted) below += counts[bin++];
+    return bin + (rank - below) / counts[bin];
 }
 
-enum { BLOCK = 256 };
-
-/* Histogram of the samples' direction (x, y) in the plane by a number that rises with the angle and
- * needs no arc tangent: y / (|x| + |y|) on the right half, and on from there to -2 and 2. */
-static void count_angles(const samples *s, const double plane[2][3], histogram *h)
+/* Counts directions (x, y) in the plane by a number that rises with the angle and needs no arc
+ * tangent: y / (|x| + |y|) on the right half, and on from there to -2 and 2, bins 0 to BINS. */
+static void count_angles(const samples *s, const double plane[2][3], int32_t *counts)
 {
     float u[3], v[3], scale = BINS / 4.0f;
     int32_t bins[BLOCK];
     for (int c = 0; c < 3; c++) u[c] = (float)plane[0][c], v[c] = (float)plane[1][c];
-    *h = (histogram){.low = -2.0, .width = 4.0 / BINS};
+    memset(counts, 0, BINS * sizeof *counts);
     for (int at = 0; at < s->n_kept; at += BLOCK) {
         int n = s->n_kept - at < BLOCK ? s->n_kept - at : BLOCK;
         const float *r = s->od[0] + at, *g = s->od[1] + at, *b = s->od[2] + at;
@@ -164,66 +152,62 @@ static void count_angles(const samples *s, const double plane[2][3], histogram *
             int bin = (int)((t + 2.0f) * scale);
             bins[i] = bin < 0 ? 0 : bin > BINS - 1 ? BINS - 1 : bin;
         }
-        count(h, bins, n);
+        count(counts, bins, n);
     }
 }
 
-/* The unit vector at a place of that histogram. */
-static void direction(const double plane[2][3], double place, float od[3])
+/* The unit vector at a place among those bins. */
+static void direction(const double plane[2][3], double bin, float od[3])
 {
+    double place = bin * (4.0 / BINS) - 2.0;
     double y = fabs(place) <= 1.0 ? place : (place < 0.0 ? -2.0 : 2.0) - place;
     double x = (1.0 - fabs(y)) * (fabs(place) <= 1.0 ? 1.0 : -1.0), length = sqrt(x * x + y * y);
     for (int c = 0; c < 3; c++) od[c] = (float)((x * plane[0][c] + y * plane[1][c]) / length);
 }
 
-/* The largest concentration in [begin, end). */
-static float largest(const samples *s, const float p[3], int begin, int end)
-{
-    float lane[LANES] = {0.0f}, most = 0.0f;
-    for (int i = begin; i < end; i++) {
-        float c = p[0] * s->od[0][i] + p[1] * s->od[1][i] + p[2] * s->od[2][i];
-        lane[i % LANES] = c > lane[i % LANES] ? c : lane[i % LANES];
-    }
-    for (int l = 0; l < LANES; l++) most = lane[l] > most ? lane[l] : most;
-    return most;
-}
-
+/* Counts one concentration of samples [begin, end) by the leading bits of its float, which rise
+ * with it: 256 bins an octave from 1/16 on, and all below in the first. */
 static void count_concentrations(const samples *s, const float p[3], int begin, int end,
-                                 histogram *h)
+                                 int32_t *counts)
 {
+    const int32_t first = (127 - 4) * 256;
     int32_t bins[BLOCK];
-    float scale = (float)(1.0 / h->width);
     for (int at = begin; at < end; at += BLOCK) {
         int n = end - at < BLOCK ? end - at : BLOCK;
         const float *r = s->od[0] + at, *g = s->od[1] + at, *b = s->od[2] + at;
         for (int i = 0; i < n; i++) {
-            int bin = (int)((p[0] * r[i] + p[1] * g[i] + p[2] * b[i]) * scale);
-            bins[i] = bin < 0 ? 0 : bin > BINS - 1 ? BINS - 1 : bin;
+            float c = p[0] * r[i] + p[1] * g[i] + p[2] * b[i];
+            int32_t bin = (int32_t)(cf_float_bits(c) & 0x7FFFFFFFu) / 32768 - first;
+            bin = bin < 0 || c < 0.0f ? 0 : bin;
+            bins[i] = bin > BINS - 1 ? BINS - 1 : bin;
         }
-        count(h, bins, n);
+        count(counts, bins, n);
     }
 }
 
-/* 99th percentile of one concentration over all samples; those below 0 count as 0. */
-static float most_of(const samples *s, const float p[3], histogram *h)
+/* 99th percentile of one concentration over all samples, at least 1/16. */
+static float most_of(const samples *s, const double inverse[3], int32_t *counts)
 {
-    float front = largest(s, p, 0, s->n_kept);
-    float back = largest(s, p, s->rest, CF_STAIN_MAX_SAMPLES);
-    float most = front > back ? front : back;
-    if (!(most > 0.0f && most < 1e6f)) return 0.0f;
-    *h = (histogram){.width = (double)most / BINS};
-    count_concentrations(s, p, 0, s->n_kept, h);
-    count_concentrations(s, p, s->rest, CF_STAIN_MAX_SAMPLES, h);
-    return (float)percentile(h, most_percent);
+    const float p[3] = {(float)inverse[0], (float)inverse[1], (float)inverse[2]};
+    memset(counts, 0, BINS * sizeof *counts);
+    count_concentrations(s, p, 0, s->n_kept, counts);
+    count_concentrations(s, p, s->rest, CF_STAIN_MAX_SAMPLES, counts);
+    double bin = percentile(counts, s->n_kept + CF_STAIN_MAX_SAMPLES - s->rest, most_percent);
+    int octave = (int)(bin / 256.0);
+    return (float)ldexp(1.0 + bin / 256.0 - octave, octave - 4);
 }
 
-static void estimate(const samples *s, histogram *h, cf_stain *out)
+/* False where there is no second direction: angles less than two bins apart may be one angle. */
+static bool estimate(const samples *s, cf_stain *out)
 {
-    double mean[3], cov[6], plane[2][3];
+    int32_t counts[BINS];
+    double mean[3], cov[6], plane[2][3], inverse[2][3];
     moments(s, mean, cov);
     find_plane(cov, mean, plane);
-    count_angles(s, plane, h);
-    double low = percentile(h, least_percent), high = percentile(h, most_percent);
+    count_angles(s, plane, counts);
+    double low = percentile(counts, s->n_kept, least_percent);
+    double high = percentile(counts, s->n_kept, most_percent);
+    if (high - low < 2.0) return false;
     direction(plane, low, out->od[0]);
     direction(plane, high, out->od[1]);
     if (out->od[0][0] < out->od[1][0]) {
@@ -231,24 +215,17 @@ static void estimate(const samples *s, histogram *h, cf_stain *out)
         direction(plane, low, out->od[1]);
     }
     out->max[0] = out->max[1] = 1.0f;
-    if (!cf_stain_is_valid(out)) return;
-    double inverse[2][3];
+    if (!cf_stain_is_valid(out)) return false;
     cf_stain_invert(out, inverse);
-    for (int k = 0; k < 2; k++) {
-        float row[3] = {(float)inverse[k][0], (float)inverse[k][1], (float)inverse[k][2]};
-        out->max[k] = most_of(s, row, h);
-    }
+    for (int k = 0; k < 2; k++) out->max[k] = most_of(s, inverse[k], counts);
+    return cf_stain_is_valid(out);
 }
 
 bool cf_stain_estimate(const uint8_t *pixels, int height, int width, cf_stain *out)
 {
     samples s;
-    histogram h;
     take_samples(pixels, height, width, &s);
-    if (s.n_kept >= MIN_KEPT) {
-        estimate(&s, &h, out);
-        if (cf_stain_is_valid(out)) return true;
-    }
+    if (s.n_kept >= MIN_KEPT && estimate(&s, out)) return true;
     *out = cf_stain_default();
     return false;
 }

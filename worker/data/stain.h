@@ -11,21 +11,23 @@
 #include "proto/config.h"
 
 /* Pixels of an image that are looked at: every n-th of every n-th row, for the smallest n that
- * leaves no more than this (a 250 x 250 image is thinned by 2). */
-enum { CF_STAIN_MAX_SAMPLES = 16384 };
+ * leaves no more than this (a 250 x 250 image is thinned by 3). */
+enum { CF_STAIN_MAX_SAMPLES = 8192 };
 
 /* The two stains of an image: uint8 [height][width][3]. Pixels of which any channel has OD < 0.15
  * are background; the others are projected on the plane of the two leading eigenvectors of their
  * covariance, and the 1st and 99th percentile of their angle there are the two stains. `max` is
- * over all pixels, background too. Percentiles are read from histograms, interpolated: angles to
- * about 5e-4 rad, concentrations to 1/4096 of the largest. Returns true, or false where the image
- * has no two stains: fewer than 100 pixels kept, |od[0] x od[1]| < 1e-3, or anything not finite;
- * *out is then cf_stain_default(). Never NaN. The same bits whatever compiled it. Source: Macenko
- * et al., A method for normalizing histology slides, ISBI 2009. */
+ * over all pixels, background too, and at least 1/16. Percentiles are read from histograms and
+ * interpolated within a bin, which is 1e-3 rad wide or 0.4 % of a concentration. Returns true, or
+ * false where the image has no two stains: fewer than 100 pixels kept, the two angles less than two
+ * bins apart, |od[0] x od[1]| < 1e-3, or anything not finite; *out is then cf_stain_default().
+ * Never NaN. Deterministic in double, up to the system's log(). Source: Macenko et al., A method
+ * for normalizing histology slides, ISBI 2009. */
 bool cf_stain_estimate(const uint8_t *pixels, int height, int width, cf_stain *out);
 
-/* A pair that stands in where there is none: May-Gruenwald-Giemsa, the medians over the marrow
- * images of seven classes (bm7) for which there is one. */
+/* A pair that stands in where there is none: May-Gruenwald-Giemsa, the medians over the 5,338 of
+ * 5,359 marrow images of seven classes (bm7, 250 px) that have one of their own, made unit vectors.
+ */
 cf_stain cf_stain_default(void);
 
 /* Whether the pair can be inverted: unit vectors, far enough apart, maxima above 0, all finite. */

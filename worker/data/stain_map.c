@@ -32,7 +32,7 @@ bool cf_stain_is_valid(const cf_stain *s)
 
 cf_stain cf_stain_default(void)
 {
-    return (cf_stain){{{0.6726f, 0.6917f, 0.2631f}, {0.4500f, 0.8837f, 0.1286f}}, {1.511f, 2.920f}};
+    return (cf_stain){{{0.6758f, 0.6880f, 0.2645f}, {0.4491f, 0.8844f, 0.1269f}}, {1.499f, 2.953f}};
 }
 
 static cf_stain valid(const cf_stain *s)
