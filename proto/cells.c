@@ -43,8 +43,8 @@ static cf_err check_version(const char *path, uint32_t version)
     if (version == CF_CELLS_VERSION || version == CF_CELLS_VERSION_ENCODED) return CF_OK;
     return cf_fail(CF_E_DATA,
                    "%s: cells file of format version %u (%s); this program reads %u and %u", path,
-                   version, version > CF_CELLS_VERSION_ENCODED ? "newer" : "older", CF_CELLS_VERSION,
-                   CF_CELLS_VERSION_ENCODED);
+                   version, version > CF_CELLS_VERSION_ENCODED ? "newer" : "older",
+                   CF_CELLS_VERSION, CF_CELLS_VERSION_ENCODED);
 }
 
 /* Finds the header in the mapping; its bytes are what was written. */

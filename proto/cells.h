@@ -81,6 +81,8 @@ typedef struct cf_cells_entry {
 /* CF_E_DATA for an id that was added before, names of more than 4096 bytes, a label outside the
  * scheme. After an error only abandon may follow. */
 CF_CHECKED cf_err cf_cells_add(cf_cells_writer *w, const cf_cells_entry *entry);
+/* Instead of what cf_cells_create was told: it may depend on the images. */
+void cf_cells_set_um_per_px(cf_cells_writer *w, double um_per_px);
 /* Writes the header, then commits; the writer is destroyed in any case. */
 CF_CHECKED cf_err cf_cells_finish(cf_cells_writer *w);
 void cf_cells_abandon(cf_cells_writer *w);

@@ -185,6 +185,11 @@ cf_err cf_cells_add(cf_cells_writer *w, const cf_cells_entry *e)
     return cf_file_write(&w->file, e->encoded, e->n_encoded);
 }
 
+void cf_cells_set_um_per_px(cf_cells_writer *w, double um_per_px)
+{
+    w->um_per_px = um_per_px;
+}
+
 static ProtobufCBinaryData names_bytes(const cf_names *names)
 {
     return (ProtobufCBinaryData){.len = names->n_bytes, .data = (uint8_t *)names->bytes};
@@ -236,7 +241,8 @@ static cf_err write_ends(cf_cells_writer *w, cf_buf *header)
     uint8_t preamble[CF_CELLS_PREAMBLE_BYTES] = CF_CELLS_MAGIC;
     fill_header(w, &h);
     CF_TRY(cf_where(cf_wire_pack(&h.base, CF_CELLS_MAX_HEADER_BYTES, header), "%s", w->file.path));
-    cf_put_u32(preamble + CF_CELLS_AT_VERSION, w->is_encoded ? CF_CELLS_VERSION_ENCODED : CF_CELLS_VERSION);
+    cf_put_u32(preamble + CF_CELLS_AT_VERSION,
+               w->is_encoded ? CF_CELLS_VERSION_ENCODED : CF_CELLS_VERSION);
     cf_put_u32(preamble + CF_CELLS_AT_HEADER_BYTES, (uint32_t)header->len);
     cf_put_u64(preamble + CF_CELLS_AT_DATA_OFFSET, CF_CELLS_DATA_OFFSET);
     cf_put_u64(preamble + CF_CELLS_AT_HEADER_OFFSET, w->file.offset);

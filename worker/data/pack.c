@@ -28,7 +28,8 @@ typedef struct slot {
     bool done;
     cf_image image; /* owned; empty on an error */
     uint64_t hash;  /* of its pixels */
-    char *bytes;    /* owned, [n_bytes]: the file itself, where that is kept; else NULL */
+    double um_per_px;
+    char *bytes; /* owned, [n_bytes]: the file itself, where that is kept; else NULL */
     size_t n_bytes;
     cf_stain stain; /* of the image, where asked for */
     cf_err err;
@@ -155,6 +156,8 @@ static void decode_group(packer *p, int64_t begin, int64_t end, cf_image whole)
         if (err != CF_OK) { /* told once for all its cells */
             if (i == begin) set_failed(&s, err, end - begin);
         } else {
+            s.um_per_px =
+                cf_cut_um_per_px(&p->options->cut, &p->list.items[i], whole.height, whole.width);
             s.err = cf_cut_apply(&p->options->cut, path, &p->list.items[i], &whole, &s.image);
             if (s.err != CF_OK)
                 set_failed(&s, s.err, 1);
@@ -235,12 +238,13 @@ static cf_err write_image(packer *p, int64_t i, const slot *s)
         p->first_good = i;
         r->height = image->height;
         r->width = image->width;
-        r->um_per_px = cf_cut_um_per_px(&p->options->cut, &p->list, r->height);
+        r->um_per_px = s->um_per_px;
         if (r->n_damaged == 0 || p->options->damaged == CF_PACK_SKIP)
             CF_TRY(cf_cells_create(p->options->output, &r->scheme, r->height, r->width,
                                    r->um_per_px, &p->writer));
     }
     if (image->height != r->height || image->width != r->width) return size_error(p, i, image);
+    if (s->um_per_px != r->um_per_px) r->um_per_px = 0.0; /* not one for all */
     if (!p->writer) return CF_OK; /* only reading on to name all damaged images */
     char patient[CF_PATH_MAX] = "";
     if (*item->patient) /* the 17th of one centre is not the 17th of another */
@@ -412,6 +416,7 @@ cf_err cf_pack(const cf_pack_options *options, cf_pack_result *result)
     CF_TRY_GOTO(write_all(&p), out);
     CF_TRY_GOTO(judge(&p), out);
     cf_cells_writer *writer = p.writer;
+    cf_cells_set_um_per_px(writer, result->um_per_px);
     p.writer = NULL; /* cf_cells_finish destroys it in any case */
     CF_TRY_GOTO(cf_cells_finish(writer), out);
     CF_TRY_GOTO(write_folds(&p), out);

@@ -44,25 +44,21 @@ cf_err cf_cut_check_none(const cf_cut *c, const cf_listing *list)
     return CF_OK;
 }
 
-double cf_cut_um_per_px(const cf_cut *c, const cf_listing *list, int height)
-{
-    if (list->n == 0) return 0.0;
-    if (c->crop_um > 0.0) return c->crop_um / height;
-    bool all_patches = true;
-    for (int64_t i = 0; i < list->n; i++) {
-        if (list->items[i].um_per_px != list->items[0].um_per_px) return 0.0;
-        all_patches &= is_patch(&list->items[i]);
-    }
-    if (c->size == 0) return list->items[0].um_per_px;
-    /* images as stored may have many sizes, which resizing turns into as many scales */
-    return all_patches ? list->items[0].um_per_px * c->patch / c->size : 0.0;
-}
-
 /* The side to cut out, px; 0 for the whole image. */
 static int side_of(const cf_cut *c, const cf_listed *item)
 {
     if (c->crop_um > 0.0) return (int)fmin(fmax(round(c->crop_um / item->um_per_px), 1.0), 1e6);
     return is_patch(item) ? c->patch : 0;
+}
+
+double cf_cut_um_per_px(const cf_cut *c, const cf_listed *item, int height, int width)
+{
+    double um = item->um_per_px;
+    int side = side_of(c, item);
+    if (c->crop_um > 0.0) return c->crop_um / (c->size > 0 ? c->size : side);
+    if (c->size == 0 || um == 0.0) return um;
+    if (side > 0) return um * side / c->size;
+    return height == width ? um * ((double)height / c->size) : 0.0;
 }
 
 static cf_err cut_out(const cf_cut *c, const char *name, const cf_listed *item, const cf_image *in,

@@ -17,9 +17,9 @@ CF_CHECKED cf_err cf_cut_check(const cf_cut *c, const cf_listing *list);
 /* CF_E_USAGE where anything would be cut or resized: files that are kept as they are decode to the
  * whole image. */
 CF_CHECKED cf_err cf_cut_check_none(const cf_cut *c, const cf_listing *list);
-/* Pixel size of the packed images where it is the same for all of them, um; else 0. height: of the
- * first packed image. */
-double cf_cut_um_per_px(const cf_cut *c, const cf_listing *list, int height);
+/* Pixel size, um, of what an image of this listing becomes; height, width: of its decoded file. 0:
+ * not known, or not the same along both axes. */
+double cf_cut_um_per_px(const cf_cut *c, const cf_listed *item, int height, int width);
 /* out: a new image, owned by the caller. `in` is left alone, but for an image that needs nothing
  * done: that is moved. name: of the file. Errors: CF_E_DATA: the field or the patch is larger than
  * the image, the centre lies outside of it. */
