@@ -133,6 +133,15 @@ again)
   train first 1 # finished: the same command again tests again and writes the same
   same first second
   ;;
+encoded)
+  "$program" synth -o phantoms --images 126 --size 32 --scheme bm7 --seed 5 --jpeg >/dev/null
+  "$program" pack phantoms --scheme bm7 -o cells.cells >/dev/null
+  train decoded 2
+  "$program" pack phantoms --scheme bm7 --keep-encoded -o cells.cells >/dev/null
+  "$program" inspect cells.cells --json | grep -q '"stored": "encoded"' || fail "nothing is encoded"
+  train encoded 1
+  same decoded encoded
+  ;;
 kill-worker | kill-launcher)
   make_cells
   train whole 2 "${long[@]}"
