@@ -53,7 +53,8 @@ static cf_err parse(int argc, char **argv, train_options *o)
     CF_TRY(cf_options_parse(&cf_verb_train, options, sizeof options / sizeof options[0], argc, argv,
                             1, 1, &o->operands, &o->help));
     if (o->help) return CF_OK;
-    if (o->run_dir == NULL) return cf_fail(CF_E_USAGE, "train: --run DIR is missing");
+    if (o->run_dir == NULL || *o->run_dir == '\0') /* an unset variable of a script */
+        return cf_fail(CF_E_USAGE, "train: --run DIR is missing");
     o->config_path = o->operands.items[0];
     return CF_OK;
 }
