@@ -12,7 +12,8 @@ static cf_err run_inspect(int argc, char **argv);
 const cf_verb cf_verb_inspect = {
     .name = "inspect",
     .summary = "what is in a cells file, a checkpoint, a configuration",
-    .usage = "FILE [--set key=value]... [--layers] [--json], or inspect --reference",
+    .usage = "FILE [--set key=value]... [--layers] [--json], inspect CONFIG --augment X.cells -o "
+             "sheet.png,\n       or inspect --reference",
     .details =
         "Of a configuration: its effective values and the network with its layers, parameters, "
         "multiply-\naccumulates of one image and memory. With --json the counts stand under "
@@ -47,7 +48,9 @@ static cf_err print(const cf_inspection *i, bool reference)
         cf_config_reference(&out);
     } else {
         CF_TRY_GOTO(find_inspector(i->path, &inspect), out);
-        CF_TRY_GOTO(inspect(i, &out), out);
+        if (i->augment != NULL && inspect != cf_inspect_config)
+            CF_TRY_GOTO(cf_fail(CF_E_USAGE, "%s: --augment takes a configuration", i->path), out);
+        CF_TRY_GOTO(i->augment != NULL ? cf_inspect_augment(i, &out) : inspect(i, &out), out);
     }
     CF_TRY_GOTO(cf_buf_check(&out), out);
     fputs(cf_buf_text(&out), stdout);
@@ -59,7 +62,7 @@ out:
 static cf_err run_inspect(int argc, char **argv)
 {
     cf_strings operands = {0}, overrides = {0};
-    cf_inspection i = {.overrides = &overrides};
+    cf_inspection i = {.overrides = &overrides, .images = 8};
     bool help = false, reference = false;
     const cf_option options[] = {
         {"set", 0, CF_OPTION_MANY, &overrides, 0, 0, "KEY=VALUE",
@@ -68,6 +71,11 @@ static cf_err run_inspect(int argc, char **argv)
          "class scheme of the network (default: data.scheme)"},
         {"layers", 0, CF_OPTION_FLAG, &i.layers, 0, 0, NULL, "print the graph node by node"},
         {"json", 0, CF_OPTION_FLAG, &i.json, 0, 0, NULL, "print one JSON object"},
+        {"augment", 0, CF_OPTION_TEXT, &i.augment, 0, 0, "X.cells",
+         "draw a contact sheet: images of X.cells, each beside eight augmented draws"},
+        {"output", 'o', CF_OPTION_TEXT, &i.output, 0, 0, "FILE", "the sheet, a PNG"},
+        {"images", 0, CF_OPTION_INT, &i.images, 1, 100, "N",
+         "images on the sheet (default: 8), spread over the classes"},
         {"reference", 0, CF_OPTION_FLAG, &reference, 0, 0, NULL,
          "print the reference of all configuration keys (Markdown)"},
     };
@@ -79,6 +87,10 @@ static cf_err run_inspect(int argc, char **argv)
     if (operands.n == 0 && !reference) {
         err = cf_fail(CF_E_USAGE, "inspect: no file; usage: cytofold inspect %s",
                       cf_verb_inspect.usage);
+        goto out;
+    }
+    if ((i.augment != NULL) != (i.output != NULL)) {
+        err = cf_fail(CF_E_USAGE, "inspect: --augment X.cells and -o FILE come together");
         goto out;
     }
     i.path = operands.n > 0 ? operands.items[0] : NULL;

@@ -100,15 +100,6 @@ static cf_err check_scheme(const cf_setup *setup)
         setup->config.data_scheme, setup->config.data_cells, packed->name);
 }
 
-static cf_err check_stains(const cf_setup *setup)
-{
-    if (setup->config.augment_stain == CF_STAIN_NONE || setup->cells.stains) return CF_OK;
-    return cf_fail(CF_E_DATA,
-                   "%s: packed without stains, which augment.stain changes: pack it again without "
-                   "--no-stain, or set augment.stain to none",
-                   setup->config.data_cells);
-}
-
 static cf_err check_setup(const cf_setup *setup)
 {
     if (setup->config.data_cells[0] == '\0')
@@ -124,7 +115,7 @@ static cf_err check_setup(const cf_setup *setup)
         cf_log_warn("%s holds images of %d px; %s is made for --size %lld",
                     setup->config.data_cells, setup->cells.height, setup->config.path,
                     (long long)wanted);
-    CF_TRY(check_stains(setup));
+    CF_TRY(cf_setup_check_stains(&setup->config, &setup->cells, setup->config.data_cells));
     return check_scheme(setup);
 }
 

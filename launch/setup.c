@@ -108,6 +108,15 @@ cf_err cf_setup_network(const cf_setup *setup, cf_graph **graph)
     return cf_model_build(config, setup->scheme, config->train_micro_batch, graph);
 }
 
+cf_err cf_setup_check_stains(const cf_config *config, const cf_cells *cells, const char *path)
+{
+    if (config->augment_stain == CF_STAIN_NONE || cells->stains) return CF_OK;
+    return cf_fail(CF_E_DATA,
+                   "%s: packed without stains, which augment.stain changes: pack it again without "
+                   "--no-stain, or set augment.stain to none",
+                   path);
+}
+
 void cf_setup_fini(cf_setup *setup)
 {
     if (setup->owns_scheme) cf_scheme_fini(&setup->own);
