@@ -1,6 +1,9 @@
 #include "kernels/base/hash.h"
 
 #include <string.h>
+/* Compiled here, for this machine's vectors: the library of a distribution has those of the oldest
+ * one. The hashes are the same. */
+#define XXH_INLINE_ALL
 #include <xxhash.h>
 #if defined(__x86_64__)
 #include <nmmintrin.h>
