@@ -1,7 +1,8 @@
 #include "kernels/cpu/group_norm.h"
 
-#include <math.h>
 #include <stddef.h>
+
+#include "kernels/math/group_norm.h"
 
 /* A channel of one image. */
 typedef struct channel_moments {
@@ -39,7 +40,7 @@ static void group_moments(const cf_group_norm *g, const cf_norm_sums *sums, int6
         double apart = m.mean + bias_of(g, c) - *mean;
         squares += m.squares + pixels * apart * apart;
     }
-    *rstd = 1.0 / sqrt(squares / (pixels * channels) + (double)g->eps);
+    *rstd = cf_group_rstd(squares, pixels * channels, g->eps);
 }
 
 void cf_group_norm_finish(const cf_group_norm *g, const cf_norm_sums *sums,
@@ -50,11 +51,12 @@ void cf_group_norm_finish(const cf_group_norm *g, const cf_norm_sums *sums,
         double mean, rstd;
         group_moments(g, sums, c0, c0 + each, &mean, &rstd);
         for (int64_t c = c0; c < c0 + each; c++) {
-            double scale = (double)g->gamma[c] * rstd, seen = mean - bias_of(g, c);
-            n->mean[c] = (float)seen;
+            cf_group_scale s =
+                cf_group_forward(mean, rstd, g->gamma[c], g->beta[c], (float)bias_of(g, c));
+            n->mean[c] = s.seen;
             n->rstd[c] = (float)rstd;
-            n->scale[c] = (float)scale;
-            n->shift[c] = (float)((double)g->beta[c] - seen * scale);
+            n->scale[c] = s.scale;
+            n->shift[c] = s.shift;
             if (n->own_mean != NULL) n->own_mean[c] = (float)join_slices(g, sums, c).mean;
         }
     }
@@ -80,17 +82,18 @@ void cf_group_norm_reduce_finish(const cf_group_norm *g, const cf_norm_sums *sum
     int64_t each = g->c / g->groups;
     double count = (double)(g->rows * g->slices * each);
     for (int64_t c0 = 0; c0 < g->c; c0 += each) {
-        double first = 0.0, second = 0.0, rstd = (double)n->rstd[c0];
+        double first = 0.0, second = 0.0;
         for (int64_t c = c0; c < c0 + each; c++) {
             channel_sums sum = add_slices(g, sums, c);
             first += (double)g->gamma[c] * sum.first;
             second += (double)g->gamma[c] * sum.second;
         }
-        double b = -rstd * rstd * rstd * second / count;
         for (int64_t c = c0; c < c0 + each; c++) {
-            n->a[c] = (float)((double)g->gamma[c] * rstd);
-            n->b[c] = (float)b;
-            n->d[c] = (float)(-rstd * first / count - b * (double)n->mean[c]);
+            cf_group_slope s =
+                cf_group_backward(first, second, count, n->mean[c], n->rstd[c], g->gamma[c]);
+            n->a[c] = s.a;
+            n->b[c] = s.b;
+            n->d[c] = s.d;
         }
     }
 }
@@ -107,8 +110,8 @@ void cf_group_norm_gradients(const cf_group_norm *g, const cf_norm_sums *sums,
             gamma += sum.second * (double)n[i].rstd[c];
             beta += sum.first;
             if (dbias == NULL) continue;
-            double rest = (double)n[i].b[c] * (double)n[i].own_mean[c] + (double)n[i].d[c];
-            bias += (double)n[i].a[c] * sum.first + pixels * rest;
+            cf_group_slope slope = {n[i].a[c], n[i].b[c], n[i].d[c]};
+            bias += cf_group_bias(slope, sum.first, n[i].own_mean[c], pixels);
         }
         dgamma[c] = (float)gamma;
         dbeta[c] = (float)beta;

@@ -1,4 +1,5 @@
-/* Group normalisation (Wu and He, ECCV 2018): the arithmetic between the passes of norm.h.
+/* Group normalisation (Wu and He, ECCV 2018): the sums between the passes of norm.h; the
+ * formulas are in kernels/math/group_norm.h.
  *
  * Mean and variance are those of one image's channels of one group, over all its pixels. The passes
  * over pixels are the batch normalisation's, with every image's own cf_norm_channels. A bias of the
@@ -26,9 +27,7 @@ typedef struct cf_group_norm {
  * norm.h takes from y, which has no bias, is the deviation. */
 void cf_group_norm_finish(const cf_group_norm *g, const cf_norm_sums *sums,
                           const cf_norm_channels *n);
-/* Sets a, b and d of an image from its sums by cf_norm_reduce: with x the normalised value and m
- * the number of a group's values, the gradient of y is rstd (gamma g - sum(gamma g) / m - x
- * sum(gamma g x) / m), sums over the group. */
+/* Sets a, b and d of an image from its sums by cf_norm_reduce. */
 void cf_group_norm_reduce_finish(const cf_group_norm *g, const cf_norm_sums *sums,
                                  const cf_norm_channels *n);
 /* Gradients of gamma, beta and (where dbias is not NULL) of the bias, fp32 [c], from all images:

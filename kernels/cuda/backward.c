@@ -29,6 +29,16 @@ static cf_err finish_sums(cf_program *p, int node, int64_t parts)
     return n->bias < 0 ? CF_OK : cf_cuda_bias_finish(s, p->partials, parts, c, own->dbeta);
 }
 
+/* The same through a group normalisation. */
+static cf_err reduce_images(cf_program *p, int node, const cf_cuda_norm_pass *pass)
+{
+    const cf_cuda_node *own = &p->nodes[node];
+    cf_cuda_group_norm group = cf_cuda_group_norm_of(p, node);
+    CF_TRY(cf_cuda_group_norm_reduce(p->backend->stream, pass, &group, own->dgamma, own->dbeta,
+                                     own->dbias));
+    return cf_cuda_mark(p, CF_PHASE_NORM);
+}
+
 /* The gradient of a node's output: its parts together, behind the activation, and summed. */
 static cf_err reduce_gradient(cf_program *p, int node)
 {
@@ -36,6 +46,8 @@ static cf_err reduce_gradient(cf_program *p, int node)
     cf_cuda_norm_pass pass = cf_cuda_pass(p, node);
     pass.n_contributions = cf_cuda_contributions(p, node, pass.contributions);
     pass.masked = masked_gradient(p, node);
+    if (p->nodes[node].per_image) return reduce_images(p, node, &pass);
+    pass.n_images = 0; /* whatever its residual is seen through */
     CF_TRY(cf_cuda_norm_reduce(p->backend->stream, &pass, p->partials));
     CF_TRY(finish_sums(p, node, cf_cuda_norm_parts(rows_of(n), n->out_shape.c)));
     return cf_cuda_mark(p, CF_PHASE_NORM);
@@ -57,8 +69,9 @@ static cf_err gradient_of(cf_program *p, int node, cf_cuda_gradient *out)
     out->d = own->norm.d;
     if (own->virtual_gradient) return CF_OK;
     void *gy = cf_cuda_slot(p, node, CF_SLOT_GY);
-    CF_TRY(cf_cuda_norm_backward(p->backend->stream, p->options.dtype, rows_of(n), n->out_shape.c,
-                                 out, gy));
+    int64_t images = own->per_image ? n->out_shape.n : 1;
+    CF_TRY(cf_cuda_image_backward(p->backend->stream, p->options.dtype, images, rows_of(n) / images,
+                                  n->out_shape.c, out, gy));
     *out = (cf_cuda_gradient){.g = gy};
     return cf_cuda_mark(p, CF_PHASE_NORM);
 }

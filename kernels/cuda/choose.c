@@ -24,12 +24,18 @@ static size_t shape_bytes(const cf_program *p, cf_shape s)
     return (size_t)cf_shape_elements(s) * cf_dtype_bytes(p->options.dtype);
 }
 
+/* By a batch normalisation: engines apply and sum with one factor a channel. */
+static bool is_fusible(const cf_program *p, int node)
+{
+    return p->nodes[node].normalised && !p->nodes[node].per_image;
+}
+
 /* Normalised, without a residual, and read by one node only, as its input: that node can apply the
  * normalisation itself, and sum the gradient it gives back. */
 static bool is_passing(const cf_program *p, int node)
 {
     const cf_node *n = &p->graph->nodes[node];
-    if (!p->nodes[node].normalised || n->residual >= 0 || n->n_uses != 1) return false;
+    if (!is_fusible(p, node) || n->residual >= 0 || n->n_uses != 1) return false;
     return p->graph->nodes[n->uses[0]].in == node;
 }
 
@@ -49,7 +55,7 @@ static cf_engine_context context_of(const cf_program *p, int node, cf_conv_pass 
 {
     const cf_node *n = &p->graph->nodes[node];
     size_t x = shape_bytes(p, n->in_shape), y = shape_bytes(p, n->out_shape);
-    bool behind_norm = is_passing(p, n->in), normalised = p->nodes[node].normalised;
+    bool behind_norm = is_passing(p, n->in), normalised = is_fusible(p, node);
     bool train = p->options.mode == CF_MODE_TRAIN;
     cf_engine_context c = {0};
     switch (pass) {
@@ -116,7 +122,7 @@ static bool reader_sums(const cf_program *p, int node)
 static bool takes_gradient_on_load(const cf_program *p, int node)
 {
     const cf_cuda_node *own = &p->nodes[node];
-    if (p->options.mode != CF_MODE_TRAIN || !own->normalised || !is_fused(&own->weights))
+    if (p->options.mode != CF_MODE_TRAIN || !is_fusible(p, node) || !is_fused(&own->weights))
         return false;
     bool images = p->graph->nodes[p->graph->nodes[node].in].op == CF_OP_INPUT;
     return images || is_fused(&own->data);
@@ -139,9 +145,11 @@ cf_err cf_cuda_choose(cf_program *p)
 {
     const cf_graph *g = p->graph;
     p->input_c = stored_channels(g);
-    for (int i = 0; i < g->n_nodes; i++)
-        p->nodes[i].normalised =
-            g->nodes[i].op == CF_OP_CONV && g->nodes[i].conv.norm == CF_NORM_BATCH;
+    for (int i = 0; i < g->n_nodes; i++) {
+        cf_norm norm = g->nodes[i].op == CF_OP_CONV ? g->nodes[i].conv.norm : CF_NORM_NONE;
+        p->nodes[i].normalised = norm != CF_NORM_NONE;
+        p->nodes[i].per_image = norm == CF_NORM_GROUP;
+    }
     for (int i = 0; i < g->n_nodes; i++) {
         if (g->nodes[i].op != CF_OP_CONV) continue;
         p->nodes[i].geometry = geometry_of(p, &g->nodes[i]);

@@ -17,8 +17,6 @@ bool cf_cuda_supports(const cf_backend *b, const cf_node *node, const cf_compile
     enum { MAX_WINDOW = 15 }; /* kernel * kernel winners fit into a byte */
     (void)b;
     (void)o;
-    if (node->op == CF_OP_CONV && node->conv.norm == CF_NORM_GROUP)
-        return refuse(why, n_why, "group normalisation is not in the CUDA backend");
     if (node->op == CF_OP_MAXPOOL && node->conv.kernel > MAX_WINDOW)
         return refuse(why, n_why, "max-pool kernel above 15");
     if (node->op == CF_OP_CONV && node->conv.act == CF_ACT_LEAKY &&

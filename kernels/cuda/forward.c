@@ -1,13 +1,18 @@
 /* The forward pass: convolution, statistics, and the output where somebody wants it written. */
 #include "kernels/cuda/program.h"
 
-/* Statistics of the micro-batch: from the engine's sums where it takes them. */
+/* Statistics of the micro-batch, from the engine's sums where it takes them; or of each image. */
 static cf_err finish_statistics(cf_program *p, int node)
 {
     const cf_node *n = &p->graph->nodes[node];
     cf_cuda_node *own = &p->nodes[node];
     cudaStream_t s = p->backend->stream;
     int64_t rows = n->out_shape.n * n->out_shape.h * n->out_shape.w, c = n->out_shape.c;
+    if (own->per_image) {
+        cf_cuda_group_norm group = cf_cuda_group_norm_of(p, node);
+        return cf_cuda_group_norm_forward(s, p->options.dtype, cf_cuda_slot(p, node, CF_SLOT_Y),
+                                          &group);
+    }
     bool fused = own->forward.kernel != NULL && own->forward.kernel->fused;
     int64_t parts = fused ? own->forward.parts : cf_cuda_norm_parts(rows, c);
     if (!fused)
@@ -24,12 +29,13 @@ static cf_err convolve(cf_program *p, int node)
     cf_cuda_node *own = &p->nodes[node];
     bool train = p->options.mode == CF_MODE_TRAIN;
     bool fused = own->forward.kernel != NULL && own->forward.kernel->fused;
+    bool summed = train && fused && own->normalised && !own->per_image;
     cf_conv_call call = {.geometry = &own->geometry,
                          .pass = CF_CONV_FORWARD,
                          .x = cf_cuda_output(p, p->graph->nodes[node].in),
                          .weights = own->filter,
                          .y = cf_cuda_slot(p, node, own->normalised ? CF_SLOT_Y : CF_SLOT_Z),
-                         .partials = train && fused && own->normalised ? p->partials : NULL,
+                         .partials = summed ? p->partials : NULL,
                          .workspace = p->workspace};
     CF_TRY(cf_engines_run(p->engines, &own->forward, &call));
     return cf_cuda_mark(p, CF_PHASE_FORWARD);
@@ -40,7 +46,8 @@ static cf_err forward_conv(cf_program *p, int node)
     const cf_node *n = &p->graph->nodes[node];
     const cf_cuda_node *own = &p->nodes[node];
     CF_TRY(convolve(p, node));
-    if (own->normalised && p->options.mode == CF_MODE_TRAIN) CF_TRY(finish_statistics(p, node));
+    bool running = p->options.mode == CF_MODE_INFER && !own->per_image;
+    if (own->normalised && !running) CF_TRY(finish_statistics(p, node));
     cf_cuda_norm_pass pass = cf_cuda_pass(p, node);
     bool nothing =
         !own->normalised && own->bias == NULL && n->residual < 0 && n->conv.act == CF_ACT_NONE;

@@ -22,7 +22,8 @@ CF_CHECKED cf_err cf_cuda_check(cudaError_t code, const char *what);
 /* ---- normalisation (norm.cu) ------------------------------------------------------------------
  */
 
-/* One node's normalisation: device memory, fp32 [c] each. */
+/* One node's normalisation: device memory, fp32 [c] each; [n_images][c] of a group normalisation.
+ */
 typedef struct cf_cuda_norm {
     float *mean, *rstd;   /* of the micro-batch, or the running ones */
     float *scale, *shift; /* y * scale + shift is what the activation sees */
@@ -35,7 +36,8 @@ typedef struct cf_cuda_view {
     const void *x;
     const float *scale, *shift; /* [c] */
     cf_act act;
-    float slope; /* of CF_ACT_LEAKY; 0 for RELU, 1 for NONE is allowed */
+    float slope;    /* of CF_ACT_LEAKY; 0 for RELU, 1 for NONE is allowed */
+    bool per_image; /* scale and shift are [n_images][c]: in a cf_cuda_norm_pass only */
 } cf_cuda_view;
 
 /* A gradient seen through a batch normalisation's backward pass: a g + b y + d. a NULL: g as it is.
@@ -48,6 +50,8 @@ typedef struct cf_cuda_gradient {
 
 typedef struct cf_cuda_norm_pass {
     int64_t rows, c;
+    /* Images of rows / n_images rows each, where a view is per_image; 0: all rows are alike. */
+    int64_t n_images;
     cf_dtype dtype;
     cf_cuda_view y;        /* the node's raw output, its scale, shift and activation */
     cf_cuda_view residual; /* x NULL: none; added before the activation; its own act is NONE */
@@ -59,14 +63,21 @@ typedef struct cf_cuda_norm_pass {
     const void *contributions[CF_GRAPH_MAX_USES]; /* backward: parts of the gradient of z */
     int n_contributions;
     void *masked; /* backward: their sum behind the activation; NULL: not wanted; may be a part */
-    const float *mean; /* backward: [c]; NULL: no normalisation, second sums are then not taken */
+    const float
+        *mean; /* backward: as y.scale is; NULL: no normalisation, second sums are then not taken */
 } cf_cuda_norm_pass;
 
 /* Rows of `partials` that a pass over [rows, c] writes. */
 int64_t cf_cuda_norm_parts(int64_t rows, int64_t c);
+/* Of each image, where a pass is divided into images of `rows` rows: whatever their number is. */
+int64_t cf_cuda_image_parts(int64_t rows, int64_t c);
 /* Sum and sum of squares of every channel of y: partials double [parts][2][c]. */
 CF_CHECKED cf_err cf_cuda_statistics(cudaStream_t s, cf_dtype dtype, const void *y, int64_t rows,
                                      int64_t c, double *partials);
+/* The same of each image of y [n_images * rows, c]: partials double [n_images][parts][2][c]. */
+CF_CHECKED cf_err cf_cuda_image_statistics(cudaStream_t s, cf_dtype dtype, const void *y,
+                                           int64_t n_images, int64_t rows, int64_t c,
+                                           double *partials);
 /* Joins partials into mean, rstd, scale and shift; mean_out [c] is the mean plus `bias` (NULL: 0),
  * unbiased_out [c] the variance with rows - 1. gamma, beta, bias: fp32 [c]. */
 CF_CHECKED cf_err cf_cuda_norm_finish(cudaStream_t s, const double *partials, int64_t n_parts,
@@ -83,7 +94,8 @@ CF_CHECKED cf_err cf_cuda_norm_from_running(cudaStream_t s, int64_t c, float eps
 CF_CHECKED cf_err cf_cuda_norm_apply(cudaStream_t s, const cf_cuda_norm_pass *pass);
 /* g = sum of contributions behind the activation, to `masked`; partials: sum of g and, with mean,
  * of g (y - mean). Without normalisation (y.scale NULL) and without mask the sign is that of y.x,
- * which is then the node's output. */
+ * which is then the node's output. With n_images partials are [n_images][parts][2][c], parts those
+ * of cf_cuda_image_parts. */
 CF_CHECKED cf_err cf_cuda_norm_reduce(cudaStream_t s, const cf_cuda_norm_pass *pass,
                                       double *partials);
 /* Joins them: dgamma, dbeta fp32 [c], and a, b, d. */
@@ -97,6 +109,10 @@ CF_CHECKED cf_err cf_cuda_bias_finish(cudaStream_t s, const double *partials, in
 /* gy = a g + b y + d; gy may be g.g. */
 CF_CHECKED cf_err cf_cuda_norm_backward(cudaStream_t s, cf_dtype dtype, int64_t rows, int64_t c,
                                         const cf_cuda_gradient *g, void *gy);
+/* The same with a, b and d [n_images][c], over images of `rows` rows each. */
+CF_CHECKED cf_err cf_cuda_image_backward(cudaStream_t s, cf_dtype dtype, int64_t n_images,
+                                         int64_t rows, int64_t c, const cf_cuda_gradient *g,
+                                         void *gy);
 
 /* ---- pooling (pool.cu) ------------------------------------------------------------------------
  */

@@ -69,6 +69,9 @@ static cf_err place_images(cf_program *p)
 static cf_err place_channels(cf_program *p, const cf_node *n, cf_cuda_node *own)
 {
     size_t bytes = (size_t)n->out_shape.c * sizeof(float);
+    if (own->per_image) bytes *= (size_t)n->out_shape.n;
+    if (own->per_image && n->bias >= 0)
+        CF_TRY(cf_cuda_keep(p, bytes, "normalisation", &own->own_mean));
     float **const arrays[] = {&own->norm.mean, &own->norm.rstd, &own->norm.scale, &own->norm.shift,
                               &own->norm.a,    &own->norm.b,    &own->norm.d};
     for (size_t i = 0; own->normalised && i < sizeof arrays / sizeof *arrays; i++)
@@ -173,7 +176,7 @@ cf_err cf_cuda_set_weights(cf_program *p, const float *weights, const float *sta
     for (int i = 0; p->options.mode == CF_MODE_INFER && i < g->n_nodes; i++) {
         const cf_node *n = &g->nodes[i];
         const cf_cuda_node *own = &p->nodes[i];
-        if (!own->normalised) continue;
+        if (!own->normalised || own->per_image) continue;
         CF_TRY(cf_cuda_norm_from_running(s, n->out_shape.c, n->conv.norm_eps, own->gamma, own->beta,
                                          own->bias, state + g->params[n->mean].offset,
                                          state + g->params[n->var].offset, &own->norm));
@@ -195,13 +198,16 @@ static void raise_to(size_t *most, size_t bytes)
 static cf_err place_scratch(cf_program *p)
 {
     const cf_graph *g = p->graph;
-    size_t partials = 0, workspace = 0, gradient = 0;
+    size_t partials = 0, images = 0, workspace = 0, gradient = 0; /* images: doubles */
     for (int i = 0; i < g->n_nodes; i++) {
         const cf_node *n = &g->nodes[i];
         const cf_cuda_node *own = &p->nodes[i];
         if (n->op != CF_OP_CONV) continue;
         size_t k = (size_t)n->out_shape.c, c = (size_t)n->in_shape.c;
         int64_t rows = n->out_shape.n * n->out_shape.h * n->out_shape.w;
+        if (own->per_image)
+            raise_to(&images, (size_t)cf_cuda_group_norm_room(
+                                  n->out_shape.n, n->out_shape.h * n->out_shape.w, n->out_shape.c));
         raise_to(&partials, (size_t)cf_cuda_norm_parts(rows, n->out_shape.c) * k);
         raise_to(&partials, (size_t)own->forward.parts * k);
         raise_to(&partials, (size_t)own->data.parts * c);
@@ -212,8 +218,12 @@ static cf_err place_scratch(cf_program *p)
         raise_to(&workspace, own->weights.workspace);
     }
     CF_TRY(cf_cuda_keep(p, workspace, "the engines' workspace", &p->workspace));
-    if (p->options.mode != CF_MODE_TRAIN) return CF_OK;
-    CF_TRY(cf_cuda_keep(p, partials * 2 * sizeof(double), "sums over pixels", &p->partials));
+    bool train = p->options.mode == CF_MODE_TRAIN;
+    size_t doubles = train ? 2 * partials : 0; /* inference sums where norms are each image's */
+    raise_to(&doubles, images);
+    if (doubles > 0)
+        CF_TRY(cf_cuda_keep(p, doubles * sizeof(double), "sums over pixels", &p->partials));
+    if (!train) return CF_OK;
     return cf_cuda_keep(p, gradient * sizeof(float), "split gradients", &p->gradient);
 }
 

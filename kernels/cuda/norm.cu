@@ -13,6 +13,11 @@ int64_t cf_cuda_norm_parts(int64_t rows, int64_t c)
     return cf_cut_of(rows, c, CF_SUM_BLOCKS, CF_SUM_ROWS).parts;
 }
 
+int64_t cf_cuda_image_parts(int64_t rows, int64_t c)
+{
+    return cf_cut_of(rows, c, CF_IMAGE_BLOCKS, CF_SUM_ROWS).parts;
+}
+
 /* Sums of deviations from the channel's first element, so that a mean far from zero costs no
  * digits; `n` deviations were summed since the last call. */
 template <int V>
@@ -44,6 +49,7 @@ __global__ void __launch_bounds__(CF_PASS_THREADS, 2)
 {
     __shared__ double sums[2 * V][CF_PASS_THREADS];
     cf_place at = cf_place_of<V>(cut, rows, c);
+    y += (int64_t)blockIdx.z * rows * c;
     float pivot[V], s[V], q[V];
     for (int i = 0; i < V; i++) {
         pivot[i] = at.first < at.end ? cf_to_float(y[at.channel + i]) : 0.0f;
@@ -52,6 +58,7 @@ __global__ void __launch_bounds__(CF_PASS_THREADS, 2)
     }
     int64_t n = at.first < at.end ? (at.end - at.first + cut.groups - 1) / cut.groups : 0;
     const T *from = y + at.first * c + at.channel;
+    partials += (int64_t)blockIdx.z * cut.parts * 2 * c;
     int64_t pitch = (int64_t)cut.groups * c;
 #pragma unroll 1
     for (int64_t j = 0; j < n; j += TOGETHER) {
@@ -76,21 +83,29 @@ __global__ void __launch_bounds__(CF_PASS_THREADS, 2)
 }
 
 template <typename T>
-static void launch_statistics(cudaStream_t stream, const void *y, int64_t rows, int64_t c,
-                              double *partials)
+static void launch_statistics(cudaStream_t stream, const void *y, const cf_cut &cut,
+                              int64_t n_images, int64_t rows, int64_t c, double *partials)
 {
-    cf_cut cut = cf_cut_of(rows, c, CF_SUM_BLOCKS, CF_SUM_ROWS);
     auto *kernel =
         cf_vector_of(c) == CF_OCTET ? statistics_kernel<T, CF_OCTET> : statistics_kernel<T, 1>;
-    CF_LAUNCH(kernel, cf_cut_grid(cut), cf_cut_block(cut), 0, stream, static_cast<const T *>(y),
-              rows, c, cut, partials);
+    CF_LAUNCH(kernel, cf_cut_grid(cut, n_images), cf_cut_block(cut), 0, stream,
+              static_cast<const T *>(y), rows, c, cut, partials);
 }
 
 cf_err cf_cuda_statistics(cudaStream_t s, cf_dtype dtype, const void *y, int64_t rows, int64_t c,
                           double *partials)
 {
-    CF_BY_DTYPE(dtype, launch_statistics, s, y, rows, c, partials);
+    cf_cut cut = cf_cut_of(rows, c, CF_SUM_BLOCKS, CF_SUM_ROWS);
+    CF_BY_DTYPE(dtype, launch_statistics, s, y, cut, 1, rows, c, partials);
     return cf_cuda_check(cudaGetLastError(), "batch-norm statistics");
+}
+
+cf_err cf_cuda_image_statistics(cudaStream_t s, cf_dtype dtype, const void *y, int64_t n_images,
+                                int64_t rows, int64_t c, double *partials)
+{
+    cf_cut cut = cf_cut_of(rows, c, CF_IMAGE_BLOCKS, CF_SUM_ROWS);
+    CF_BY_DTYPE(dtype, launch_statistics, s, y, cut, n_images, rows, c, partials);
+    return cf_cuda_check(cudaGetLastError(), "group-norm statistics");
 }
 
 /* What a joining pass needs of a node; bias, mean_out, unbiased_out may be NULL. */
@@ -183,6 +198,13 @@ apply_octet(const cf_cuda_norm_pass &p, int64_t e, const cf_pack<T, CF_OCTET> &y
     if (p.mask != nullptr) p.mask[e / CF_OCTET] = (uint8_t)bits;
 }
 
+/* Where an image's own scale and shift begin. */
+__device__ static inline int64_t own_channels(const cf_cuda_view &v, int64_t image, int64_t c)
+{
+    return v.per_image ? image * c : 0;
+}
+
+/* p.rows: of an image, which is blockIdx.z. */
 template <typename T>
 __global__ void __launch_bounds__(CF_PASS_THREADS) apply_kernel(cf_cuda_norm_pass p, cf_cut cut)
 {
@@ -190,12 +212,15 @@ __global__ void __launch_bounds__(CF_PASS_THREADS) apply_kernel(cf_cuda_norm_pas
     if (at.first >= at.end) return;
     const T *y = static_cast<const T *>(p.y.x), *r = static_cast<const T *>(p.residual.x);
     apply_channels<CF_OCTET> n;
-    cf_keep<CF_OCTET>(p.y.scale, at.channel, 1.0f, n.scale);
-    cf_keep<CF_OCTET>(p.y.shift, at.channel, 0.0f, n.shift);
-    cf_keep<CF_OCTET>(p.residual.scale, at.channel, 1.0f, n.rscale);
-    cf_keep<CF_OCTET>(p.residual.shift, at.channel, 0.0f, n.rshift);
-    int64_t step = (int64_t)cut.groups * p.c, end = at.end * p.c;
-    for (int64_t e = at.first * p.c + at.channel; e < end; e += TOGETHER * step) {
+    int64_t channel = at.channel + own_channels(p.y, blockIdx.z, p.c);
+    cf_keep<CF_OCTET>(p.y.scale, channel, 1.0f, n.scale);
+    cf_keep<CF_OCTET>(p.y.shift, channel, 0.0f, n.shift);
+    channel = at.channel + own_channels(p.residual, blockIdx.z, p.c);
+    cf_keep<CF_OCTET>(p.residual.scale, channel, 1.0f, n.rscale);
+    cf_keep<CF_OCTET>(p.residual.shift, channel, 0.0f, n.rshift);
+    int64_t base = (int64_t)blockIdx.z * p.rows * p.c;
+    int64_t step = (int64_t)cut.groups * p.c, end = base + at.end * p.c;
+    for (int64_t e = base + at.first * p.c + at.channel; e < end; e += TOGETHER * step) {
         cf_pack<T, CF_OCTET> x[TOGETHER], more[TOGETHER];
 #pragma unroll
         for (int k = 0; k < TOGETHER; k++) {
@@ -219,16 +244,18 @@ __global__ void __launch_bounds__(CF_PASS_THREADS) apply_any_kernel(cf_cuda_norm
     if (first >= end) return;
     const T *y = static_cast<const T *>(p.y.x), *r = static_cast<const T *>(p.residual.x);
     T *z = static_cast<T *>(p.z);
-    int64_t channel = first % p.c;
+    int64_t channel = first % p.c, image_size = p.n_images > 0 ? total / p.n_images : total;
     unsigned bits = 0;
     for (int64_t e = first; e < end; e++) {
         apply_channels<1> n;
-        cf_keep<1>(p.y.scale, channel, 1.0f, n.scale);
-        cf_keep<1>(p.y.shift, channel, 0.0f, n.shift);
+        int64_t image = e / image_size, own = channel + own_channels(p.y, image, p.c);
+        cf_keep<1>(p.y.scale, own, 1.0f, n.scale);
+        cf_keep<1>(p.y.shift, own, 0.0f, n.shift);
         float x = fmaf(cf_to_float(y[e]), n.scale[0], n.shift[0]);
         if (r != nullptr) {
-            cf_keep<1>(p.residual.scale, channel, 1.0f, n.rscale);
-            cf_keep<1>(p.residual.shift, channel, 0.0f, n.rshift);
+            own = channel + own_channels(p.residual, image, p.c);
+            cf_keep<1>(p.residual.scale, own, 1.0f, n.rscale);
+            cf_keep<1>(p.residual.shift, own, 0.0f, n.rshift);
             x += fmaf(cf_to_float(r[e]), n.rscale[0], n.rshift[0]);
         }
         bits |= (x > 0.0f ? 1u : 0u) << (e - first);
@@ -241,8 +268,11 @@ __global__ void __launch_bounds__(CF_PASS_THREADS) apply_any_kernel(cf_cuda_norm
 template <typename T> static void launch_apply(cudaStream_t stream, const cf_cuda_norm_pass &p)
 {
     if (cf_vector_of(p.c) == CF_OCTET) {
-        cf_cut cut = cf_cut_of(p.rows, p.c, CF_WRITE_BLOCKS, CF_WRITE_ROWS);
-        CF_LAUNCH(apply_kernel<T>, cf_cut_grid(cut), cf_cut_block(cut), 0, stream, p, cut);
+        cf_cuda_norm_pass image = p;
+        int64_t n = p.n_images > 0 ? p.n_images : 1;
+        image.rows = p.rows / n;
+        cf_cut cut = cf_cut_of(image.rows, p.c, (int)(CF_WRITE_BLOCKS / n), CF_WRITE_ROWS);
+        CF_LAUNCH(apply_kernel<T>, cf_cut_grid(cut, n), cf_cut_block(cut), 0, stream, image, cut);
     } else {
         int64_t each = (int64_t)CF_PASS_THREADS * CF_OCTET;
         unsigned blocks = (unsigned)((p.rows * p.c + each - 1) / each);

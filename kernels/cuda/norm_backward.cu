@@ -52,7 +52,7 @@ __device__ static inline void add_contributions(const cf_cuda_norm_pass &p, int6
 }
 
 template <int V> struct reduce_channels {
-    int64_t channel;           /* the first */
+    int64_t channel;           /* the first, of the image's own where there are such */
     float mean[V], s[V], q[V]; /* sums of g and of g (y - mean) since the last flush */
 };
 
@@ -113,8 +113,8 @@ __device__ static inline void start(const cf_cuda_norm_pass &p, const cf_place &
         n.s[i] = n.q[i] = 0.0f;
         sums[i][threadIdx.x] = sums[V + i][threadIdx.x] = 0.0;
     }
-    n.channel = at.channel;
-    cf_keep<V>(at.first < at.end ? p.mean : nullptr, at.channel, 0.0f, n.mean);
+    n.channel = at.channel + (p.y.per_image ? (int64_t)blockIdx.z * p.c : 0);
+    cf_keep<V>(at.first < at.end ? p.mean : nullptr, n.channel, 0.0f, n.mean);
 }
 
 template <typename T, int V>
@@ -126,10 +126,11 @@ __global__ void __launch_bounds__(CF_PASS_THREADS, 2)
     reduce_channels<V> n;
     start<V>(p, at, sums, n);
     bool read_y = p.mean != nullptr || sign == SIGN_OF_VALUE;
-    int64_t step = (int64_t)cut.groups * p.c, end = at.end * p.c;
+    int64_t base = (int64_t)blockIdx.z * p.rows * p.c;
+    int64_t step = (int64_t)cut.groups * p.c, end = base + at.end * p.c;
     int rows = 0;
 #pragma unroll 1
-    for (int64_t e = at.first * p.c + at.channel; e < end; e += TOGETHER * step) {
+    for (int64_t e = base + at.first * p.c + at.channel; e < end; e += TOGETHER * step) {
         int count = e + step < end ? TOGETHER : 1;
         cf_pack<T, V> x[TOGETHER] = {};
         unsigned bits[TOGETHER] = {};
@@ -145,16 +146,23 @@ __global__ void __launch_bounds__(CF_PASS_THREADS, 2)
         if (rows % FLUSH == 0) flush<V>(sums, n);
     }
     flush<V>(sums, n);
-    cf_block_sums<V>(sums, cut, p.c, partials);
+    cf_block_sums<V>(sums, cut, p.c, partials + (int64_t)blockIdx.z * cut.parts * 2 * p.c);
 }
 
 template <typename T>
 static void launch_reduce(cudaStream_t stream, const cf_cuda_norm_pass &p, sign_source sign,
                           double *partials)
 {
-    cf_cut cut = cf_cut_of(p.rows, p.c, CF_SUM_BLOCKS, CF_SUM_ROWS);
+    bool divided = p.n_images > 0;
+    int64_t n = divided ? p.n_images : 1;
+    cf_cuda_norm_pass image = p;
+    image.rows = p.rows / n;
+    int blocks = CF_SUM_BLOCKS;
+    if (divided) blocks = CF_IMAGE_BLOCKS;
+    cf_cut cut = cf_cut_of(image.rows, p.c, blocks, CF_SUM_ROWS);
     auto *kernel = cf_vector_of(p.c) == CF_OCTET ? reduce_kernel<T, CF_OCTET> : reduce_kernel<T, 1>;
-    CF_LAUNCH(kernel, cf_cut_grid(cut), cf_cut_block(cut), 0, stream, p, sign, cut, partials);
+    CF_LAUNCH(kernel, cf_cut_grid(cut, n), cf_cut_block(cut), 0, stream, image, sign, cut,
+              partials);
 }
 
 cf_err cf_cuda_norm_reduce(cudaStream_t s, const cf_cuda_norm_pass *pass, double *partials)
@@ -211,7 +219,8 @@ cf_err cf_cuda_bias_finish(cudaStream_t s, const double *partials, int64_t n_par
 /* ---- backward ---------------------------------------------------------------------------------
  */
 
-/* gy = a g + b y + d for V channels of a thread, two rows under way. */
+/* gy = a g + b y + d for V channels of a thread, two rows under way. With several images (the
+ * block's is blockIdx.z, of `rows` rows) a, b and d are each one's own. */
 template <typename T, int V>
 __global__ void __launch_bounds__(CF_PASS_THREADS, 3)
     backward_kernel(int64_t rows, int64_t c, cf_cuda_gradient from, T *gy, cf_cut cut)
@@ -220,11 +229,13 @@ __global__ void __launch_bounds__(CF_PASS_THREADS, 3)
     if (at.first >= at.end) return;
     const T *g = static_cast<const T *>(from.g), *y = static_cast<const T *>(from.y);
     float a[V], b[V], d[V];
-    cf_keep<V>(from.a, at.channel, 1.0f, a);
-    cf_keep<V>(from.b, at.channel, 0.0f, b);
-    cf_keep<V>(from.d, at.channel, 0.0f, d);
-    int64_t step = (int64_t)cut.groups * c, end = at.end * c;
-    for (int64_t e = at.first * c + at.channel; e < end; e += TOGETHER * step) {
+    int64_t channel = at.channel + (int64_t)blockIdx.z * c;
+    cf_keep<V>(from.a, channel, 1.0f, a);
+    cf_keep<V>(from.b, channel, 0.0f, b);
+    cf_keep<V>(from.d, channel, 0.0f, d);
+    int64_t base = (int64_t)blockIdx.z * rows * c;
+    int64_t step = (int64_t)cut.groups * c, end = base + at.end * c;
+    for (int64_t e = base + at.first * c + at.channel; e < end; e += TOGETHER * step) {
         cf_pack<T, V> x[TOGETHER], grad[TOGETHER];
 #pragma unroll
         for (int k = 0; k < TOGETHER; k++) {
@@ -245,14 +256,21 @@ __global__ void __launch_bounds__(CF_PASS_THREADS, 3)
 }
 
 template <typename T>
-static void launch_backward(cudaStream_t stream, int64_t rows, int64_t c, const cf_cuda_gradient &g,
-                            void *gy)
+static void launch_backward(cudaStream_t stream, int64_t n_images, int64_t rows, int64_t c,
+                            const cf_cuda_gradient &g, void *gy)
 {
-    cf_cut cut = cf_cut_of(rows, c, CF_WRITE_BLOCKS, CF_WRITE_ROWS);
+    cf_cut cut = cf_cut_of(rows, c, (int)(CF_WRITE_BLOCKS / n_images), CF_WRITE_ROWS);
     auto *kernel =
         cf_vector_of(c) == CF_OCTET ? backward_kernel<T, CF_OCTET> : backward_kernel<T, 1>;
-    CF_LAUNCH(kernel, cf_cut_grid(cut), cf_cut_block(cut), 0, stream, rows, c, g,
+    CF_LAUNCH(kernel, cf_cut_grid(cut, n_images), cf_cut_block(cut), 0, stream, rows, c, g,
               static_cast<T *>(gy), cut);
+}
+
+cf_err cf_cuda_image_backward(cudaStream_t s, cf_dtype dtype, int64_t n_images, int64_t rows,
+                              int64_t c, const cf_cuda_gradient *g, void *gy)
+{
+    CF_BY_DTYPE(dtype, launch_backward, s, n_images, rows, c, *g, gy);
+    return cf_cuda_check(cudaGetLastError(), "normalisation backward");
 }
 
 cf_err cf_cuda_norm_backward(cudaStream_t s, cf_dtype dtype, int64_t rows, int64_t c,
@@ -264,6 +282,5 @@ cf_err cf_cuda_norm_backward(cudaStream_t s, cf_dtype dtype, int64_t rows, int64
         return cf_cuda_check(cudaMemcpyAsync(gy, g->g, bytes, cudaMemcpyDeviceToDevice, s),
                              "gradient copy");
     }
-    CF_BY_DTYPE(dtype, launch_backward, s, rows, c, *g, gy);
-    return cf_cuda_check(cudaGetLastError(), "batch-norm backward");
+    return cf_cuda_image_backward(s, dtype, 1, rows, c, g, gy);
 }

@@ -22,7 +22,25 @@ static cf_cuda_view normalised_view(const cf_program *p, int node)
                           .scale = norm->scale,
                           .shift = norm->shift,
                           .act = conv->act,
-                          .slope = slope_of(conv)};
+                          .slope = slope_of(conv),
+                          .per_image = p->nodes[node].per_image};
+}
+
+cf_cuda_group_norm cf_cuda_group_norm_of(const cf_program *p, int node)
+{
+    const cf_node *n = &p->graph->nodes[node];
+    const cf_cuda_node *own = &p->nodes[node];
+    return (cf_cuda_group_norm){.n_images = n->out_shape.n,
+                                .rows = n->out_shape.h * n->out_shape.w,
+                                .c = n->out_shape.c,
+                                .groups = n->conv.norm_groups,
+                                .eps = n->conv.norm_eps,
+                                .gamma = own->gamma,
+                                .beta = own->beta,
+                                .bias = own->bias,
+                                .norm = own->norm,
+                                .own_mean = own->own_mean,
+                                .partials = p->partials};
 }
 
 cf_cuda_view cf_cuda_output(const cf_program *p, int node)
@@ -49,6 +67,7 @@ cf_cuda_norm_pass cf_cuda_pass(const cf_program *p, int node)
             .x = pass.z, .shift = own->bias, .act = n->conv.act, .slope = slope_of(&n->conv)};
     }
     if (n->residual >= 0) pass.residual = cf_cuda_output(p, n->residual);
+    if (pass.y.per_image || pass.residual.per_image) pass.n_images = n->out_shape.n;
     return pass;
 }
 

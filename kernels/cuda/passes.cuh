@@ -13,6 +13,8 @@ enum { CF_PASS_THREADS = 256, CF_OCTET = 8 };
 /* Blocks of a pass that sums: one wave of an H100 (132 multiprocessors) with two to four blocks
  * each. Those of a pass that only writes may be more: they leave nothing behind. */
 enum { CF_SUM_BLOCKS = 512, CF_SUM_ROWS = 16, CF_WRITE_BLOCKS = 2112, CF_WRITE_ROWS = 8 };
+/* Blocks that sum one image: as many whatever its company is, so that its sums are its own. */
+enum { CF_IMAGE_BLOCKS = 16 };
 
 /* V consecutive elements in memory; eight 16-bit elements are one 16-byte access. */
 template <typename T, int V> struct alignas(sizeof(T) * V < 16 ? sizeof(T) * V : 16) cf_pack {
@@ -104,9 +106,10 @@ static inline cf_cut cf_cut_of(int64_t rows, int64_t c, int most_blocks, int lea
     cut.rows_per_part = (rows + cut.parts - 1) / cut.parts;
     return cut;
 }
-static inline dim3 cf_cut_grid(const cf_cut &cut)
+/* n_images: 1 where rows are not divided; the image is blockIdx.z. */
+static inline dim3 cf_cut_grid(const cf_cut &cut, int64_t n_images = 1)
 {
-    return dim3((unsigned)cut.column_blocks, (unsigned)cut.parts);
+    return dim3((unsigned)cut.column_blocks, (unsigned)cut.parts, (unsigned)n_images);
 }
 static inline dim3 cf_cut_block(const cf_cut &cut)
 {

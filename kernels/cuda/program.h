@@ -11,6 +11,7 @@
 
 #include "kernels/backend.h"
 #include "kernels/cuda/engines.h"
+#include "kernels/cuda/group_norm.h"
 
 /* ---- the device (device.c) --------------------------------------------------------------------
  */
@@ -55,9 +56,10 @@ typedef enum cf_phase {
 typedef struct cf_cuda_node {
     cf_geometry geometry;                    /* CONV */
     cf_engine_choice forward, data, weights; /* CONV; data not for readers of the input node */
-    bool normalised;                         /* batch normalisation */
-    bool virtual;                            /* Z is not written: its reader normalises on load */
-    bool folded;           /* Z is not written: its reader adds it through its normalisation */
+    bool normalised;                         /* batch or group normalisation */
+    bool per_image; /* group normalisation: every image has its own arrays, so nothing is fused */
+    bool virtual;   /* Z is not written: its reader normalises on load */
+    bool folded;    /* Z is not written: its reader adds it through its normalisation */
     bool virtual_gradient; /* GY is not written: both passes take it through the normalisation */
     bool summed_by_reader; /* its reader's data pass masks and sums its gradient */
     cf_cuda_norm norm;
@@ -67,6 +69,8 @@ typedef struct cf_cuda_node {
     float *mean_out, *unbiased; /* [K] what goes into the state's sum, in `moments` */
     /* [K] in `shorts`; dbeta is the bias' gradient without normalisation. */
     float *dgamma, *dbeta;
+    float *dbias;    /* as they: group normalisation behind a bias; NULL elsewhere */
+    float *own_mean; /* as dbias, [N,K]: of an image's channel */
     uint8_t *mask;   /* one bit an element: residual nodes with an activation */
     uint8_t *winner; /* MAXPOOL */
 } cf_cuda_node;
@@ -167,6 +171,8 @@ void *cf_cuda_slot(const cf_program *p, int node, cf_slot slot);
 cf_cuda_view cf_cuda_output(const cf_program *p, int node);
 /* The pass of a node's own normalisation, residual and activation, without gradients. */
 cf_cuda_norm_pass cf_cuda_pass(const cf_program *p, int node);
+/* Its group normalisation (nodes that are per_image). */
+cf_cuda_group_norm cf_cuda_group_norm_of(const cf_program *p, int node);
 /* Parts of the gradient of a node's output; returns their number. */
 int cf_cuda_contributions(const cf_program *p, int node, const void *parts[CF_GRAPH_MAX_USES]);
 /* A filter's gradient into the sums. values: [n_parts][count as stored]. */

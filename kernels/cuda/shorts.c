@@ -41,43 +41,53 @@ static cf_err place_moments(cf_program *p)
 /* ---- short gradients --------------------------------------------------------------------------
  */
 
-/* The short parameters of a node that have a gradient; a bias before a normalisation has none. */
-static int list_shorts(const cf_program *p, int node, int params[2])
+enum { MOST = 3 };
+
+/* A short parameter that has a gradient, and where its node is told the place of it. */
+typedef struct short_param {
+    int param;
+    float **at;
+} short_param;
+
+/* Those of a node; a bias before a batch normalisation has no gradient. */
+static int list_shorts(const cf_program *p, int node, short_param list[MOST])
 {
     const cf_node *n = &p->graph->nodes[node];
-    if (p->nodes[node].normalised) {
-        params[0] = n->gamma;
-        params[1] = n->beta;
-        return 2;
+    cf_cuda_node *own = &p->nodes[node];
+    int count = 0;
+    if (own->normalised) {
+        list[count++] = (short_param){n->gamma, &own->dgamma};
+        list[count++] = (short_param){n->beta, &own->dbeta};
+        if (own->per_image && n->bias >= 0) list[count++] = (short_param){n->bias, &own->dbias};
+    } else if (n->bias >= 0) {
+        list[count++] = (short_param){n->bias, &own->dbeta};
     }
-    params[0] = n->bias;
-    return n->bias >= 0 ? 1 : 0;
+    return count;
 }
 
 static int64_t count_shorts(const cf_program *p)
 {
-    int params[2];
+    short_param list[MOST];
     int64_t n = 0;
     for (int i = 0; i < p->graph->n_nodes; i++)
-        for (int k = list_shorts(p, i, params) - 1; k >= 0; k--)
-            n += p->graph->params[params[k]].count;
+        for (int k = list_shorts(p, i, list) - 1; k >= 0; k--)
+            n += p->graph->params[list[k].param].count;
     return n;
 }
 
 /* Last node first, as the backward pass meets them. */
 static void fill_shorts(cf_program *p, int64_t *targets, int32_t *numbers)
 {
-    int params[2];
+    short_param list[MOST];
     int64_t at = 0;
     for (int i = p->graph->n_nodes - 1; i >= 0; i--) {
-        int n = list_shorts(p, i, params);
+        int n = list_shorts(p, i, list);
         for (int k = 0; k < n; k++) {
-            const cf_param *t = &p->graph->params[params[k]];
-            float **own = n == 2 && k == 0 ? &p->nodes[i].dgamma : &p->nodes[i].dbeta;
-            *own = p->shorts + at;
+            const cf_param *t = &p->graph->params[list[k].param];
+            *list[k].at = p->shorts + at;
             for (int64_t e = 0; e < t->count; e++, at++) {
                 targets[at] = t->offset + e;
-                numbers[at] = cf_cuda_number(p->graph, params[k]);
+                numbers[at] = cf_cuda_number(p->graph, list[k].param);
             }
         }
     }
@@ -123,10 +133,10 @@ static cf_err cut_ranges(cf_program *p)
 {
     const cf_graph *g = p->graph;
     int64_t end = g->n_weights, shorts = 0;
-    int params[2];
+    short_param list[MOST];
     for (int i = g->n_nodes - 1; i > 0; i--) {
-        for (int k = list_shorts(p, i, params) - 1; k >= 0; k--)
-            shorts += g->params[params[k]].count;
+        for (int k = list_shorts(p, i, list) - 1; k >= 0; k--)
+            shorts += g->params[list[k].param].count;
         if (g->nodes[i].weight < 0) continue;
         int64_t first = g->params[g->nodes[i].weight].offset;
         if (end - first < g->n_weights / 4 && first > 0) continue;

@@ -338,7 +338,7 @@ static cf_norm_pass cpu_pass(const cpu_node *k, const cf_norm_channels *n, int i
 static void cpu_node_run(cpu_node *k)
 {
     float *const *f = k->channels;
-    cf_norm_channels n = {f[0], f[1], f[2], f[3], f[4], f[5], f[6]};
+    cf_norm_channels n = {f[0], f[1], f[2], f[3], f[4], f[5], f[6], NULL};
     double *memory = room((size_t)(IMAGES * 2 * k->c) * sizeof *memory);
     cf_norm_sums sums[IMAGES];
     cf_norm_pass passes[IMAGES];
@@ -368,7 +368,7 @@ static void device_run(tensors *t, const cpu_node *k, const void *out[5])
     for (int i = 0; i < 7; i++) f[i] = tensor_room(t, channels);
     cf_cuda_norm n = {f[0], f[1], f[2], f[3], f[4], f[5], f[6]};
     cf_cuda_norm_pass p = {.rows = ALL, .c = k->c, .dtype = k->dtype, .n_contributions = 1};
-    p.y = (cf_cuda_view){tensor_copy(t, k->y, bytes), n.scale, n.shift, CF_ACT_RELU, 0.0f};
+    p.y = (cf_cuda_view){tensor_copy(t, k->y, bytes), n.scale, n.shift, CF_ACT_RELU, 0.0f, false};
     p.residual.x = tensor_copy(t, k->residual, bytes);
     p.z = tensor_room(t, bytes);
     p.mask = tensor_room(t, (size_t)(ALL * k->c + 7) / 8);

@@ -82,20 +82,8 @@ static void open_backend(fixture *f, cf_mode mode, int n_threads)
     if (f->dtype == CF_F16) OK(f->ops->set_scale(f->program, 1024.0f));
 }
 
-/* The CUDA backend has no group normalisation. */
-static void skip_unsupported(const cf_graph *g, cf_dtype dtype, cf_mode mode)
-{
-    cf_compile_options o = {.mode = mode, .dtype = dtype};
-    char why[160];
-    for (int i = 0; i < g->n_nodes; i++) {
-        bool group = g->nodes[i].op == CF_OP_CONV && g->nodes[i].conv.norm == CF_NORM_GROUP;
-        if (group && !fixture_ops()->supports(NULL, &g->nodes[i], &o, why, sizeof why)) skip();
-    }
-}
-
 void fixture_init(fixture *f, cf_graph *g, cf_dtype dtype, cf_mode mode, int n_threads)
 {
-    skip_unsupported(g, dtype, mode);
     *f = (fixture){.g = g, .dtype = dtype};
     open_backend(f, mode, n_threads);
     int64_t pixels = cf_shape_elements(g->nodes[0].out_shape), n = g->nodes[0].out_shape.n;
