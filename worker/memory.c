@@ -7,7 +7,12 @@
  * of filters are cut at most. */
 #define CARD_WORKSPACE ((int64_t)256 << 20)
 #define CARD_LIBRARY   ((int64_t)768 << 20)
-enum { CARD_PIXEL_PARTS = 1024, CARD_ROWS_A_PART = 64, CARD_GRADIENT_PARTS = 16 };
+enum {
+    CARD_PIXEL_PARTS = 1024,
+    CARD_ROWS_A_PART = 64,
+    CARD_IMAGE_PARTS = 17, /* of one image, and what joins them */
+    CARD_GRADIENT_PARTS = 16
+};
 
 static int64_t model_bytes(const cf_config *config, const cf_graph *graph)
 {
@@ -17,10 +22,23 @@ static int64_t model_bytes(const cf_config *config, const cf_graph *graph)
     return elements * (int64_t)sizeof(float);
 }
 
+/* Group normalisation keeps eight numbers of every image's channels, and their sums, in both
+ * programs; what a batch normalisation keeps is too little to count. */
+static int64_t image_channels_bytes(const cf_graph *graph)
+{
+    int64_t channels = 0;
+    for (int i = 0; i < graph->n_nodes; i++) {
+        const cf_node *n = &graph->nodes[i];
+        bool group = n->op == CF_OP_CONV && n->conv.norm == CF_NORM_GROUP;
+        if (group) channels += n->out_shape.n * n->out_shape.c;
+    }
+    return 2 * channels * (int64_t)(8 * sizeof(float) + 2 * sizeof(double));
+}
+
 static cf_err arena_bytes(const cf_graph *graph, cf_dtype dtype, int64_t *bytes)
 {
     static const cf_mode modes[] = {CF_MODE_TRAIN, CF_MODE_INFER};
-    *bytes = 0;
+    *bytes = image_channels_bytes(graph);
     for (size_t i = 0; i < sizeof modes / sizeof modes[0]; i++) {
         cf_memory_plan plan;
         CF_TRY(cf_graph_plan(graph, modes[i], dtype, &plan));
@@ -70,7 +88,7 @@ static int64_t mask_bytes(const cf_graph *graph)
 
 static int64_t scratch_bytes(const cf_graph *graph)
 {
-    int64_t partials = 0, gradient = 0;
+    int64_t partials = 0, images = 0, gradient = 0; /* images: in the test program too */
     for (int i = 0; i < graph->n_nodes; i++) {
         const cf_node *n = &graph->nodes[i];
         if (n->op != CF_OP_CONV) continue;
@@ -78,11 +96,14 @@ static int64_t scratch_bytes(const cf_graph *graph)
         int64_t parts = rows / CARD_ROWS_A_PART + 1;
         if (parts > CARD_PIXEL_PARTS) parts = CARD_PIXEL_PARTS;
         int64_t channels = larger(n->out_shape.c, n->in_shape.c);
+        if (n->conv.norm == CF_NORM_GROUP)
+            images = larger(images, CARD_IMAGE_PARTS * n->out_shape.n * n->out_shape.c * 2 *
+                                        (int64_t)sizeof(double));
         partials = larger(partials, parts * channels * 2 * (int64_t)sizeof(double));
         gradient = larger(gradient, CARD_GRADIENT_PARTS * graph->params[n->weight].count *
                                         (int64_t)sizeof(float));
     }
-    return 2 * CARD_WORKSPACE + partials + gradient;
+    return 2 * CARD_WORKSPACE + larger(partials, images) + images + gradient;
 }
 
 cf_err cf_card_memory_estimate(const cf_config *config, const cf_graph *graph, int n_folds,

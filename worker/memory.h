@@ -14,7 +14,8 @@
 typedef struct cf_rank_memory {
     int64_t models; /* weights, moments and averages of its folds */
     int64_t sums;   /* of two steps: one computed, one travelling */
-    int64_t arenas; /* activations and gradients of the training and the test program */
+    int64_t arenas; /* activations and gradients of the training and the test program; what group
+                       normalisation keeps of every image's channels */
     int64_t packed; /* converted weights of both programs: an estimate, backends differ */
     int64_t loader; /* prepared batches of the training and the test loader */
     int64_t total;  /* of these; libraries and the mapped cells file come on top */

@@ -61,6 +61,9 @@ static void the_estimate_holds_what_a_worker_takes(void **state)
         {"model.image_size=64", "train.micro_batch=4", "train.batch=8", "train.precision=fp32"},
         {"model.network=sequential", "model.variant=paper", "model.image_size=128",
          "train.micro_batch=16", "train.batch=16"},
+        {"model.image_size=64", "train.micro_batch=8", "train.batch=8", "model.norm=group"},
+        {"model.network=sequential", "model.variant=paper", "model.image_size=128",
+         "train.micro_batch=16", "train.batch=16", "model.norm=group"},
     };
     int32_t labels[IMAGES];
     cf_cells cells;
