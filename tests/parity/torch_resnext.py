@@ -1,8 +1,10 @@
 #!/usr/bin/env python3
 """The standard ResNeXt-50 32x4d beside torchvision's: same weights, same batch, fp32. Compares logits, loss, every
-gradient, one SGD step and the running moments of batch norm.
+gradient, one SGD step and the running moments of batch norm; with --norm group the same network with group norm of
+GROUPS groups, which has no moments.
 
-usage: torch_resnext.py PATH/TO/dump_step [--size PX]... [--batch N] [--seed N] [--device cpu|cuda]
+usage: torch_resnext.py PATH/TO/dump_step [--size PX]... [--norm batch|group]... [--batch N] [--seed N]
+       [--device cpu|cuda]
 
 --device is cytofold's; PyTorch computes on the CPU.
 
@@ -17,6 +19,7 @@ The norms' shifts are therefore drawn around SHIFT, in every fourth channel arou
 near their kink, and both summands of a residual have the same sign.
 """
 import argparse
+import functools
 import re
 import subprocess
 import sys
@@ -31,7 +34,7 @@ except ImportError as error:
     print(f"parity: skipped: {error}")
     sys.exit(77)
 
-OUTPUTS = 1000
+OUTPUTS, GROUPS = 1000, 32
 RATE, MOMENTUM, DECAY, SMOOTHING = 0.1, 0.9, 1e-2, 0.1
 FACTOR, FLOOR, SHIFT = 4.0, 1e-2, 5.0
 # Largest error of any tensor, and of the median tensor.
@@ -88,10 +91,11 @@ class Flat:
 WEIGHTS, STATE = ("weight", "bias", "gamma", "beta"), ("mean", "var")
 
 
-def make_problem(size, batch, seed):
+def make_problem(size, batch, seed, norm):
     """Smooth random images, and a network whose norms are not at their trivial start."""
     torch.manual_seed(seed)
-    model = torchvision.models.resnext50_32x4d(weights=None, num_classes=OUTPUTS)
+    layer = None if norm == "batch" else functools.partial(torch.nn.GroupNorm, GROUPS)
+    model = torchvision.models.resnext50_32x4d(weights=None, num_classes=OUTPUTS, norm_layer=layer)
     for name, value in model.state_dict().items():
         if re.search(r"(bn\d|downsample\.1)\.", name) and value.dim() == 1:
             if name.endswith("weight") or name.endswith("var"):
@@ -125,10 +129,11 @@ def torch_step(model, images, labels):
             "moments": {n: v for n, v in state.items() if "running" in n}}
 
 
-def cytofold_step(program, folder, size, device, model, images, labels):
+def cytofold_step(program, folder, size, norm, device, model, images, labels):
     """The same by cytofold; without logits where the backend has not kept them."""
     keys = [f"model.image_size={size}", f"model.outputs={OUTPUTS}", f"train.micro_batch={len(labels)}",
-            f"train.label_smoothing={SMOOTHING}", "train.precision=fp32", f"run.device={device}"]
+            f"train.label_smoothing={SMOOTHING}", "train.precision=fp32", f"run.device={device}",
+            f"model.norm={norm}", f"model.norm_groups={GROUPS}"]
     subprocess.run([program, folder, "params", *keys], check=True)
     flat = Flat((folder / "params.txt").read_text())
     state = model.state_dict()
@@ -159,6 +164,8 @@ def compare(ours, peer, truth):
     """Prints the worst tensor of each kind; returns the number of tensors outside the tolerance."""
     faults = 0
     for kind, tensors in truth.items():
+        if not tensors:
+            continue  # group norm has no moments
         if not ours[kind]:
             print(f"  {kind:9s} not kept by the backend")
             continue
@@ -180,27 +187,35 @@ def compare(ours, peer, truth):
     return faults
 
 
+def check(options, size, norm):
+    """One size and norm; returns the number of tensors outside the tolerance."""
+    # double precision at 250 px is slow and large: half the batch
+    batch = options.batch if size < 128 else max(options.batch // 2, 2)
+    print(f"ResNeXt-50 32x4d, {norm} norm, {size}x{size}, batch {batch}, seed {options.seed}, PyTorch "
+          f"{torch.__version__}")
+    model, images, labels = make_problem(size, batch, options.seed, norm)
+    start = {n: v.clone() for n, v in model.state_dict().items()}
+    with tempfile.TemporaryDirectory() as folder:
+        ours = cytofold_step(options.program, Path(folder), size, norm, options.device, model, images, labels)
+    peer = torch_step(model, images, labels)
+    model.load_state_dict(start)
+    truth = torch_step(model.double(), images.double(), labels)
+    return compare(ours, peer, truth)
+
+
 def main():
     parser = argparse.ArgumentParser()
     parser.add_argument("program")
     parser.add_argument("--size", type=int, action="append")
+    parser.add_argument("--norm", choices=["batch", "group"], action="append")
     parser.add_argument("--batch", type=int, default=4)
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--device", choices=["cpu", "cuda"], default="cpu")
     options = parser.parse_args()
     faults = 0
     for size in options.size or [64, 250]:
-        # double precision at 250 px is slow and large: half the batch
-        batch = options.batch if size < 128 else max(options.batch // 2, 2)
-        print(f"ResNeXt-50 32x4d, {size}x{size}, batch {batch}, seed {options.seed}, PyTorch {torch.__version__}")
-        model, images, labels = make_problem(size, batch, options.seed)
-        start = {n: v.clone() for n, v in model.state_dict().items()}
-        with tempfile.TemporaryDirectory() as folder:
-            ours = cytofold_step(options.program, Path(folder), size, options.device, model, images, labels)
-        peer = torch_step(model, images, labels)
-        model.load_state_dict(start)
-        truth = torch_step(model.double(), images.double(), labels)
-        faults += compare(ours, peer, truth)
+        for norm in options.norm or ["batch"]:
+            faults += check(options, size, norm)
     print(f"parity: {faults} faults")
     return 1 if faults else 0
 
