@@ -69,13 +69,18 @@ static void free_host(void *ctx, void *p)
     e->ops->free_host(e->backend, p);
 }
 
+cf_raw_room cf_card_room(cf_engine *e)
+{
+    return (cf_raw_room){.ctx = e, .alloc_host = alloc_host, .free_host = free_host};
+}
+
 cf_err cf_card_hold(cf_comm *workers, cf_engine *e, const cf_cells *cells, const cf_seat *seats,
                     cf_raw_room *room)
 {
     int me = workers->rank, n = workers->size, n_turns = 0;
     /* encoded images are decoded when they are needed: there are no pixels to hold */
     bool can = e->ops->augments && e->ops->hold_pixels != NULL && cells->starts == NULL;
-    *room = (cf_raw_room){.ctx = e, .alloc_host = alloc_host, .free_host = free_host};
+    *room = cf_card_room(e);
     for (int i = 0; i < n; i++) {
         int turn = cf_seat_turn(seats, n, i);
         if (seats[i].device[0] != '\0' && turn >= n_turns) n_turns = turn + 1;

@@ -14,6 +14,9 @@
 CF_CHECKED cf_err cf_card_check(const cf_engine *e, const cf_scheme *scheme, int n_folds,
                                 const cf_seat *seat, int sharers);
 
+/* Room for raw batches in memory that the card reads, none of them held there. e: borrowed. */
+cf_raw_room cf_card_room(cf_engine *e);
+
 /* Collective over `workers`: copies the pixels of the cells file onto each worker's card where they
  * fit beside all else, which must have been allocated; workers of one card one after the other.
  * *room says where raw batches then stand. seats: of all workers. */

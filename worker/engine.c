@@ -76,6 +76,11 @@ cf_err cf_engine_compile(cf_engine *e, const cf_engine_choices *choices)
     return compile(e, CF_MODE_INFER, choices, &e->infer_plan, &e->infer);
 }
 
+cf_err cf_engine_compile_infer(cf_engine *e, const cf_engine_choices *choices)
+{
+    return compile(e, CF_MODE_INFER, choices, &e->infer_plan, &e->infer);
+}
+
 cf_err cf_engine_init(cf_engine *e, const cf_config *config, const cf_scheme *scheme,
                       int local_index, int n_threads)
 {

@@ -32,7 +32,9 @@ typedef struct cf_engine_choices {
     bool may_tune;
 } cf_engine_choices;
 CF_CHECKED cf_err cf_engine_compile(cf_engine *e, const cf_engine_choices *choices);
-/* Both, without a file of choices. */
+/* Only what testing needs: `train` stays NULL. */
+CF_CHECKED cf_err cf_engine_compile_infer(cf_engine *e, const cf_engine_choices *choices);
+/* cf_engine_open and cf_engine_compile, without a file of choices. */
 CF_CHECKED cf_err cf_engine_init(cf_engine *e, const cf_config *config, const cf_scheme *scheme,
                                  int local_index, int n_threads);
 void cf_engine_fini(cf_engine *e);

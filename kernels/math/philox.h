@@ -15,15 +15,16 @@
 
 /* What a stream is for; part of its name, so two uses never share numbers. Append only. */
 enum cf_purpose {
-    CF_PURPOSE_INIT = 1,     /* weights; draw = tensor index */
-    CF_PURPOSE_SPLIT = 2,    /* folds; draw = class or group */
-    CF_PURPOSE_SHUFFLE = 3,  /* order of an epoch's draws */
-    CF_PURPOSE_CLASS = 4,    /* which images of a class are drawn */
-    CF_PURPOSE_AUGMENT = 5,  /* one draw's affine map and colours */
-    CF_PURPOSE_SYNTH = 6,    /* phantom cells */
-    CF_PURPOSE_TEST = 7,     /* tests and benchmarks */
-    CF_PURPOSE_STAIN = 8,    /* stain perturbation */
-    CF_PURPOSE_BOOTSTRAP = 9 /* resampling in metrics */
+    CF_PURPOSE_INIT = 1,      /* weights; draw = tensor index */
+    CF_PURPOSE_SPLIT = 2,     /* folds; draw = class or group */
+    CF_PURPOSE_SHUFFLE = 3,   /* order of an epoch's draws */
+    CF_PURPOSE_CLASS = 4,     /* which images of a class are drawn */
+    CF_PURPOSE_AUGMENT = 5,   /* one draw's affine map and colours */
+    CF_PURPOSE_SYNTH = 6,     /* phantom cells */
+    CF_PURPOSE_TEST = 7,      /* tests and benchmarks */
+    CF_PURPOSE_STAIN = 8,     /* stain perturbation */
+    CF_PURPOSE_BOOTSTRAP = 9, /* resampling in metrics */
+    CF_PURPOSE_ADAPT = 10     /* order of images whose moments are taken */
 };
 
 CF_HD void cf_philox4x32(const uint32_t counter[4], const uint32_t key[2], uint32_t out[4])

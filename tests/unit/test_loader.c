@@ -40,12 +40,12 @@ static void fixture_init(fixture *f)
     cf_rng rng = cf_rng_at(8, 0, 0, 0, CF_PURPOSE_TEST);
     for (int r = 0; r < REQUESTS; r++) {
         for (int i = 0; i < BATCH; i++) f->images[r][i] = cf_rng_below(&rng, N);
-        f->requests[r] = (cf_request){f->images[r],
-                                      1 + (int)cf_rng_below(&rng, BATCH),
-                                      (int)cf_rng_below(&rng, 2),
-                                      r % 3,
-                                      r / 7,
-                                      r * BATCH};
+        f->requests[r] = (cf_request){.images = f->images[r],
+                                      .n_images = 1 + (int)cf_rng_below(&rng, BATCH),
+                                      .augment = (int)cf_rng_below(&rng, 2),
+                                      .fold = r % 3,
+                                      .epoch = r / 7,
+                                      .first_draw = r * BATCH};
     }
 }
 
@@ -145,7 +145,7 @@ static void damaged_image_is_named_in_raw_mode_too(void **state)
     static fixture f;
     fixture_init(&f);
     static const int64_t bad[2] = {3, 11};
-    const cf_request request = {bad, 2, 1, 0, 0, 0};
+    const cf_request request = {.images = bad, .n_images = 2, .augment = 1};
     const cf_raw_room room = {.held = true};
     cf_loader *l;
     cf_prepared batch;
@@ -263,7 +263,7 @@ static void damaged_image_is_named_and_the_others_go_on(void **state)
     f.config = config_of(2, 3);
     fake_cells_pixels(&f.cells, 11)[100] ^= 1;
     static const int64_t good[2] = {1, 2}, bad[2] = {3, 11};
-    cf_request first = {good, 2, 0, 0, 0, 0}, second = {bad, 2, 0, 0, 0, 0};
+    cf_request first = {.images = good, .n_images = 2}, second = {.images = bad, .n_images = 2};
     cf_prepared batch;
     int64_t wait;
     assert_int_equal(cf_loader_create(&f.cells, &f.config, BATCH, &l), CF_OK);
@@ -287,10 +287,10 @@ static void impossible_requests_are_refused(void **state)
     cf_loader *l;
     f.config = config_of(1, 2);
     static const int64_t outside[1] = {N}, negative[1] = {-1};
-    cf_request requests[] = {{outside, 1, 0, 0, 0, 0},
-                             {negative, 1, 0, 0, 0, 0},
-                             {f.images[0], 0, 0, 0, 0, 0},
-                             {f.images[0], BATCH + 1, 0, 0, 0, 0}};
+    cf_request requests[] = {{.images = outside, .n_images = 1},
+                             {.images = negative, .n_images = 1},
+                             {.images = f.images[0]},
+                             {.images = f.images[0], .n_images = BATCH + 1}};
     cf_prepared batch;
     int64_t wait;
     assert_int_equal(cf_loader_create(&f.cells, &f.config, 0, &l), CF_E_UNEXPECTED);

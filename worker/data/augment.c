@@ -4,6 +4,7 @@
  * loops over a row that a compiler turns into vector code; a test holds the two to the same bits.
  */
 #include <math.h>
+#include <stdbool.h>
 #include <string.h>
 
 #include "worker/data/loader.h"
@@ -44,6 +45,22 @@ void cf_augment_plain(const cf_config *config, int source_height, int source_wid
     static const double identity[4] = {1.0, 0.0, 0.0, 1.0}, none[2] = {0.0, 0.0};
     *t = (cf_augment){.gain = {1.0f, 1.0f, 1.0f}};
     set_map(config, source_height, source_width, identity, none, t);
+}
+
+void cf_augment_turn(int turn, int size, cf_augment *t)
+{
+    if (turn == 0) return;
+    double x = turn & 1 ? -1.0 : 1.0, y = turn & 2 ? -1.0 : 1.0, centre = (size - 1) / 2.0;
+    bool swap = (turn & 4) != 0;
+    double m[4] = {swap ? 0.0 : x, swap ? x : 0.0, swap ? y : 0.0, swap ? 0.0 : y};
+    for (int row = 0; row < 2; row++) {
+        float *a = t->a + 3 * row;
+        double ax = (double)a[0], ay = (double)a[1], a0 = (double)a[2];
+        double bx = ax * m[0] + ay * m[2], by = ax * m[1] + ay * m[3];
+        a[0] = (float)bx;
+        a[1] = (float)by;
+        a[2] = (float)(a0 + centre * (ax + ay - bx - by));
+    }
 }
 
 /* value -> brightness * color_c * (contrast * (value - 1/2) + 1/2) */

@@ -105,6 +105,8 @@ static void set_draw(const cf_loader *l, const cf_request *r, int i, cf_augment 
     int64_t draw = r->first_draw + i;
     if (!r->augment) {
         cf_augment_plain(l->config, c->height, c->width, t);
+        cf_augment_turn(r->turn, l->size, t);
+        if (r->stains) t->stain = r->stains[r->images[i]];
         return;
     }
     cf_augment_draw(l->config, c->height, c->width, r->fold, r->epoch, draw, t);

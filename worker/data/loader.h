@@ -24,6 +24,9 @@ typedef struct cf_request {
     int fold;
     int64_t epoch;
     int64_t first_draw; /* number of images[0] among the epoch's draws: names the random stream */
+    int turn;           /* test: one of the CF_N_TURNS turns of a square; 0: as it is */
+    const cf_stain_map *stains; /* test: a change of the stains of each image, [cells->n]; NULL:
+                                   none; borrowed as images are */
 } cf_request;
 
 /* Owned by the loader, valid until the next call. */
@@ -77,6 +80,11 @@ void cf_augment_draw(const cf_config *config, int source_height, int source_widt
                      int64_t epoch, int64_t draw, cf_augment *t);
 /* The map of a test image: resampling to image_size with the fixed zoom. */
 void cf_augment_plain(const cf_config *config, int source_height, int source_width, cf_augment *t);
+enum { CF_N_TURNS = 8 };
+/* Turns what a map shows: the eight symmetries of a square, about the output's centre. Bits of
+ * `turn`: 4 reads rows for columns, then 1 reads from right to left, 2 from bottom to top. 0 leaves
+ * the map alone. size: of the output, px. */
+void cf_augment_turn(int turn, int size, cf_augment *t);
 /* One image: uint8 [height][width][3] to float [size][size][3]. A reduction by more than 1.5
  * samples the area (the mean of a regular grid of bilinear samples), so that small inputs do not
  * alias. size: at most CF_AUGMENT_MAX_SIZE. */
