@@ -36,12 +36,16 @@ static cf_err save_text(const char *dir, const char *name, const char *text, siz
     return cf_file_save(path, text, n);
 }
 
-static cf_err write_run_yaml(const cf_config *c, const cf_run_folder *run)
+/* The images' size and scale stand there too: prediction brings other images to them when the cells
+ * file is long gone. */
+static cf_err write_run_yaml(const cf_config *c, const cf_cells *cells, const cf_run_folder *run)
 {
     cf_buf yaml = {0};
     cf_buf_printf(&yaml, "# cytofold %s\n# configuration: %016llx\n# data and folds: %016llx\n",
                   CYTOFOLD_VERSION, (unsigned long long)cf_config_hash(c),
                   (unsigned long long)run->data_hash);
+    cf_buf_printf(&yaml, "# images: %d x %d px, %.9g um/px\n", cells->width, cells->height,
+                  cells->um_per_px);
     cf_config_write(c, false, &yaml);
     cf_err err = cf_buf_check(&yaml);
     if (err == CF_OK) err = save_text(run->dir, "run.yaml", yaml.data, yaml.len);
@@ -58,7 +62,7 @@ static cf_err start_folder(const cf_config *c, const cf_cells *cells, cf_run_fol
     CF_TRY(save_text(run->dir, "scheme.yaml", cells->scheme.text, strlen(cells->scheme.text)));
     CF_TRY(cf_path_join(path, sizeof path, run->dir, "folds.csv"));
     CF_TRY(cf_folds_write(path, cells, run->fold_of));
-    return write_run_yaml(c, run);
+    return write_run_yaml(c, cells, run);
 }
 
 static size_t line_length(const char *text)

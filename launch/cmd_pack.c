@@ -11,20 +11,10 @@
 #include "worker/data/image.h"
 #include "worker/data/pack.h"
 
-enum { MAX_LISTED = 20 };
-
 static bool on_progress(void *progress, int64_t done, int64_t total)
 {
     cf_progress_update(progress, done, total);
     return cf_signals_caught() == 0;
-}
-
-static void list_damaged(const cf_strings *damaged)
-{
-    for (size_t i = 0; i < damaged->n && i < MAX_LISTED; i++) cf_log_warn("%s", damaged->items[i]);
-    if (damaged->n > MAX_LISTED)
-        cf_log_warn("and %zu more that cannot be read (--json lists them all)",
-                    damaged->n - MAX_LISTED);
 }
 
 static void print_text(const cf_pack_options *o, const cf_pack_result *r, double seconds)
@@ -101,7 +91,7 @@ static cf_err pack_and_print(const cf_pack_options *options, bool json)
         cf_log_info("%lld files or links were passed over as no images by name or place, first: %s",
                     (long long)r.n_ignored, r.first_ignored);
     for (size_t i = 0; i < r.notes.n; i++) cf_log_info("%s", r.notes.items[i]);
-    list_damaged(&r.damaged);
+    cf_sources_list_damaged(&r.damaged);
     if (json && !r.interrupted) {
         cf_err printed = print_json(&o, &r, err, seconds);
         if (err == CF_OK) err = printed;

@@ -3,8 +3,19 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "kernels/base/log.h"
 #include "kernels/base/mem.h"
 #include "proto/text.h"
+
+enum { MAX_LISTED = 20 };
+
+void cf_sources_list_damaged(const cf_strings *damaged)
+{
+    for (size_t i = 0; i < damaged->n && i < MAX_LISTED; i++) cf_log_warn("%s", damaged->items[i]);
+    if (damaged->n > MAX_LISTED)
+        cf_log_warn("and %zu more that cannot be read (--json lists them all)",
+                    damaged->n - MAX_LISTED);
+}
 
 void cf_source_wishes_fini(cf_source_wishes *w)
 {

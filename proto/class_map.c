@@ -66,10 +66,22 @@ void cf_class_map_fini(cf_class_map *map)
     *map = (cf_class_map){0};
 }
 
-int cf_class_map_find(const cf_class_map *map, const cf_scheme *s, const char *label)
+static const cf_alias *find(const cf_class_map *map, const char *label)
 {
     for (int i = 0; map != NULL && i < map->n; i++)
-        if (strcmp(map->items[i].from, label) == 0) return map->items[i].to;
+        if (strcmp(map->items[i].from, label) == 0) return &map->items[i];
+    return NULL;
+}
+
+bool cf_class_map_knows(const cf_class_map *map, const char *label)
+{
+    return find(map, label) != NULL;
+}
+
+int cf_class_map_find(const cf_class_map *map, const cf_scheme *s, const char *label)
+{
+    const cf_alias *alias = find(map, label);
+    if (alias != NULL) return alias->to;
     int found = cf_scheme_find(s, label);
     return found >= 0 ? found : CF_LABEL_UNKNOWN;
 }

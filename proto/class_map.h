@@ -26,5 +26,7 @@ void cf_class_map_fini(cf_class_map *map);
 /* Class index of a label, by the map or, where that does not know it, by the scheme (code, name,
  * alias); CF_LABEL_UNKNOWN for a label without a class. map: NULL for none. */
 int cf_class_map_find(const cf_class_map *map, const cf_scheme *s, const char *label);
+/* Whether the map itself says something of a label. map: NULL for none. */
+bool cf_class_map_knows(const cf_class_map *map, const char *label);
 
 #endif

@@ -1,0 +1,350 @@
+/* cytofold predict: the classes of images, by the networks of a run. */
+#include <sched.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "kernels/base/log.h"
+#include "kernels/base/mem.h"
+#include "launch/predict_images.h"
+#include "launch/predict_summary.h"
+#include "launch/progress.h"
+#include "launch/signals.h"
+#include "launch/verbs.h"
+#include "proto/text.h"
+#include "worker/data/image.h"
+#include "worker/data/loader.h"
+#include "worker/data/stain.h"
+#include "worker/predict.h"
+
+enum { MAX_LOADER_THREADS = 16 };
+
+/* The command line. */
+typedef struct wishes {
+    cf_predict_wishes images;
+    cf_strings folds;
+    const char *output, *class_map, *device, *reference;
+    int64_t threads, batch, turns;
+    double zoom, share;
+    bool adapt, json, help;
+} wishes;
+
+/* All that one prediction holds. */
+typedef struct prediction {
+    const wishes *w; /* borrowed */
+    cf_saved *run;   /* owned */
+    cf_cells cells;
+    cf_strings damaged;
+    cf_class_map map;
+    cf_predictions p;
+    cf_predict_times times;
+    cf_stain reference;
+} prediction;
+
+/* ---- the run ----------------------------------------------------------------------------------
+ */
+
+static cf_err choose_folds(const wishes *w, cf_saved *run)
+{
+    int64_t folds[CF_MAX_FOLDS];
+    int n = 0;
+    if (w->folds.n == 0) return CF_OK;
+    for (size_t i = 0; i < w->folds.n; i++) {
+        int64_t fold = 0;
+        if (!cf_text_integer(w->folds.items[i], &fold) || fold < 0 || fold >= CF_MAX_FOLDS)
+            return cf_fail(CF_E_USAGE, "--fold takes a number from 0 to %d, found '%.80s'",
+                           CF_MAX_FOLDS - 1, w->folds.items[i]);
+        if (n < CF_MAX_FOLDS) folds[n++] = fold;
+    }
+    return cf_saved_choose(run, folds, n);
+}
+
+static int n_cores(void)
+{
+    cpu_set_t set;
+    int n = sched_getaffinity(0, sizeof set, &set) == 0 ? CPU_COUNT(&set) : 1;
+    return n < MAX_LOADER_THREADS ? n : MAX_LOADER_THREADS;
+}
+
+/* The command line's word over the run's. Threads that load images decide no bits. */
+static cf_err set_config(const wishes *w, cf_config *config)
+{
+    char text[64];
+    snprintf(text, sizeof text, "run.device=%.16s", w->device);
+    CF_TRY(cf_config_set(config, text));
+    if (w->threads > 0) config->run_threads = w->threads;
+    if (w->batch > 0) config->train_micro_batch = w->batch;
+    if (w->zoom > 0) config->augment_zoom = w->zoom;
+    if (config->run_loader_threads < n_cores()) config->run_loader_threads = n_cores();
+    return CF_OK;
+}
+
+static cf_err open_run(const wishes *w, const char *dir, prediction *x)
+{
+    CF_TRY(cf_new(&x->run, 1, sizeof *x->run));
+    CF_TRY(cf_saved_open(dir, x->run));
+    CF_TRY(choose_folds(w, x->run));
+    CF_TRY(set_config(w, &x->run->config));
+    if (w->class_map != NULL) CF_TRY(cf_class_map_read(w->class_map, &x->run->scheme, &x->map));
+    return CF_OK;
+}
+
+/* ---- the images -------------------------------------------------------------------------------
+ */
+
+static cf_err read_reference(const char *path, int64_t max_pixels, cf_stain *stain)
+{
+    enum { MAX_BYTES = 1 << 29 };
+    char *bytes = NULL;
+    size_t n = 0;
+    cf_image image = {0};
+    CF_TRY(cf_file_read(path, MAX_BYTES, &bytes, &n));
+    cf_err err = cf_image_decode(path, (const uint8_t *)bytes, n, max_pixels, &image);
+    free(bytes);
+    if (err != CF_OK) return err;
+    if (!cf_stain_estimate(image.pixels, image.height, image.width, stain))
+        err = cf_fail(CF_E_DATA, "%s: no two stains can be told apart in it; take another image",
+                      path);
+    cf_image_fini(&image);
+    return err;
+}
+
+static cf_err fill(prediction *x)
+{
+    const cf_cells *c = &x->cells;
+    CF_TRY(cf_predictions_init(&x->p, c->n, x->run->scheme.n_classes));
+    for (int64_t i = 0; i < c->n; i++) {
+        CF_TRY(cf_strdup(c->ids[i], &x->p.ids[i]));
+        CF_TRY(cf_strdup(c->site_names.items[c->sites[i]], &x->p.sites[i]));
+        x->p.folds[i] = x->run->n_folds == 1 ? x->run->folds[0] : CF_FOLD_MEAN;
+    }
+    return cf_predict_labels(c, &x->run->scheme, x->w->class_map ? &x->map : NULL, x->p.labels);
+}
+
+/* A label of the map that no image bears is a slip of the pen more often than not. */
+static void note_unused(const prediction *x)
+{
+    for (int k = 0; k < x->map.n; k++) {
+        bool used = false;
+        for (int64_t i = 0; i < x->cells.n && !used; i++)
+            used = strcmp(cf_predict_given(&x->cells, i), x->map.items[k].from) == 0;
+        if (!used)
+            cf_log_info("%s: no image has the label %s", x->w->class_map, x->map.items[k].from);
+    }
+}
+
+/* ---- predicting and telling -------------------------------------------------------------------
+ */
+
+static bool on_progress(void *progress, int64_t done, int64_t total)
+{
+    cf_progress_update(progress, done, total);
+    return cf_signals_caught() == 0;
+}
+
+static cf_err run_networks(prediction *x)
+{
+    const wishes *w = x->w;
+    const cf_scheme *s = &x->run->scheme;
+    cf_progress progress;
+    cf_predict_options o = {
+        .n_turns = (int)w->turns,
+        .norm = w->adapt ? CF_PREDICT_NORM_ADAPTED : CF_PREDICT_NORM_SAVED,
+        .reference = w->reference != NULL ? &x->reference : NULL,
+        .adapt_share = w->share,
+        .progress = on_progress,
+        .context = &progress,
+    };
+    cf_progress_begin(&progress, "predicted");
+    cf_err err = cf_predict(x->run, &x->cells, &o, x->p.p, &x->times);
+    cf_progress_end(&progress);
+    CF_TRY(err);
+    for (int64_t i = 0; i < x->p.n; i++)
+        x->p.predicted[i] = cf_scheme_highest(s, x->p.p + i * s->n_classes);
+    const cf_predict_times *t = &x->times;
+    double seconds = (double)t->infer_ns / 1e9;
+    cf_log_info("%lld images in %.1f s, %.0f images/s through one network, %.1f %% of it waiting "
+                "for images (%s)",
+                (long long)x->p.n, seconds, (double)t->n_passes / seconds,
+                100 * (double)t->wait_ns / (double)t->infer_ns, t->device);
+    if (w->adapt) cf_log_info("moments of the norms taken in %.1f s", (double)t->adapt_ns / 1e9);
+    return CF_OK;
+}
+
+static void describe(const prediction *x, cf_buf *out)
+{
+    const cf_saved *run = x->run;
+    const wishes *w = x->w;
+    cf_buf_printf(out, "%s: %lld images by ", w->output, (long long)x->p.n);
+    if (run->n_folds == 1)
+        cf_buf_printf(out, "fold %d", run->folds[0]);
+    else
+        cf_buf_printf(out, "the mean of %d folds", run->n_folds);
+    cf_buf_printf(out, " of %s, scheme %s", run->dir, run->scheme.name);
+    if (w->turns > 1) cf_buf_printf(out, ", each in %d turns", (int)w->turns);
+    if (w->adapt) cf_buf_printf(out, ", norms adapted (share %g)", w->share);
+    if (w->reference) cf_buf_printf(out, ", stains of %s", w->reference);
+    cf_buf_printf(out, "\n");
+    if (x->damaged.n > 0)
+        cf_buf_printf(out, "left out: %zu files that cannot be read\n", x->damaged.n);
+}
+
+static void write_json(const prediction *x, const cf_predict_summary *m, cf_buf *out)
+{
+    const cf_saved *run = x->run;
+    double seconds = (double)x->times.infer_ns / 1e9;
+    cf_json j;
+    cf_json_begin(&j, out, false);
+    cf_json_object(&j, NULL);
+    cf_json_string(&j, "file", x->w->output);
+    cf_json_string(&j, "run", run->dir);
+    cf_json_string(&j, "scheme", run->scheme.name);
+    cf_json_array(&j, "folds");
+    for (int i = 0; i < run->n_folds; i++) cf_json_integer(&j, NULL, run->folds[i]);
+    cf_json_end_array(&j);
+    cf_json_integer(&j, "turns", x->w->turns);
+    cf_json_boolean(&j, "adapted", x->w->adapt);
+    if (x->w->adapt) cf_json_number(&j, "adapt_share", x->w->share);
+    cf_json_string(&j, "stain_reference", x->w->reference ? x->w->reference : "");
+    cf_predict_summary_json(m, &j);
+    cf_json_array(&j, "damaged");
+    for (size_t i = 0; i < x->damaged.n; i++) cf_json_string(&j, NULL, x->damaged.items[i]);
+    cf_json_end_array(&j);
+    cf_json_number(&j, "seconds", seconds);
+    cf_json_number(&j, "images_per_second", (double)x->times.n_passes / seconds);
+    cf_json_number(&j, "wait_share", (double)x->times.wait_ns / (double)x->times.infer_ns);
+    cf_json_end_object(&j);
+    cf_buf_printf(out, "\n");
+}
+
+static cf_err print(const prediction *x)
+{
+    cf_predict_summary m = {0};
+    cf_buf out = {0};
+    cf_err err = cf_predict_summarise(&x->cells, &x->run->scheme, &x->p, &m);
+    if (err == CF_OK && x->w->json) {
+        write_json(x, &m, &out);
+        err = cf_buf_check(&out);
+    } else if (err == CF_OK) {
+        describe(x, &out);
+        err = cf_predict_summary_text(&m, &out);
+    }
+    if (err == CF_OK) fputs(cf_buf_text(&out), stdout);
+    cf_buf_fini(&out);
+    cf_predict_summary_fini(&m);
+    return err;
+}
+
+static cf_err predict(wishes *w, const char *dir)
+{
+    prediction x = {.w = w};
+    cf_err err = CF_OK;
+    CF_TRY_GOTO(open_run(w, dir, &x), out);
+    if (w->reference)
+        CF_TRY_GOTO(read_reference(w->reference, w->images.max_pixels, &x.reference), out);
+    cf_signals_catch();
+    CF_TRY_GOTO(cf_predict_images(&w->images, x.run, &x.cells, &x.damaged), out);
+    CF_TRY_GOTO(fill(&x), out);
+    note_unused(&x);
+    CF_TRY_GOTO(run_networks(&x), out);
+    CF_TRY_GOTO(cf_predictions_write(w->output, &x.run->scheme, &x.p), out);
+    CF_TRY_GOTO(print(&x), out);
+out:
+    cf_predictions_fini(&x.p);
+    cf_cells_close(&x.cells);
+    cf_strings_fini(&x.damaged);
+    cf_class_map_fini(&x.map);
+    if (x.run != NULL) cf_saved_fini(x.run);
+    free(x.run);
+    if (err != CF_OK) cf_signals_die();
+    return err;
+}
+
+/* ---- options ----------------------------------------------------------------------------------
+ */
+
+static cf_err parse(int argc, char **argv, wishes *w)
+{
+    cf_predict_wishes *i = &w->images;
+    const cf_option options[] = {
+        {"output", 'o', CF_OPTION_TEXT, &w->output, 0, 0, "P.csv", "predictions to write"},
+        {"fold", 0, CF_OPTION_MANY, &w->folds, 0, 0, "K",
+         "this fold's network; may be given again (default: the mean of all)"},
+        {"class-map", 0, CF_OPTION_TEXT, &w->class_map, 0, 0, "FILE",
+         "YAML that says what the source's labels are here: Neutrophil: NGS, Basophil: ~"},
+        {"tta", 0, CF_OPTION_INT, &w->turns, 1, CF_N_TURNS, "N",
+         "mean over N turns of each image: as it is, mirrored ... (default: 1)"},
+        {"adapt-norm", 0, CF_OPTION_FLAG, &w->adapt, 0, 0, NULL,
+         "take batch norm's moments from these images, without their labels"},
+        {"adapt-share", 0, CF_OPTION_NUM, &w->share, 0, 1, "F",
+         "weight of these moments against the run's own (default: 1)"},
+        {"stain-reference", 0, CF_OPTION_TEXT, &w->reference, 0, 0, "IMAGE",
+         "give every image the stains of this one"},
+        {"zoom", 0, CF_OPTION_NUM, &w->zoom, 0.1, 10, "F",
+         "instead of the run's augment.zoom: below 1 for crops tighter than the run's"},
+        {"size", 0, CF_OPTION_INT, &i->size, 1, 8192, "N",
+         "resize image files to N x N px first (default: as the run's images were)"},
+        {"crop-um", 0, CF_OPTION_NUM, &i->crop_um, 0, 1e6, "F",
+         "keep F x F um round the centre; 0: all (default: the run's field, where scales are "
+         "known)"},
+        {"um-per-px", 0, CF_OPTION_MANY, &i->sources.scales, 0, 0, "[NAME=]F",
+         "pixel size of all sources, or of one site's"},
+        {"patch", 0, CF_OPTION_INT, &i->patch, 1, 8192, "N",
+         "side of cells cut out of fields, px (default: 250)"},
+        {"site", 0, CF_OPTION_TEXT, &i->sources.site, 0, 0, "NAME", "centre the images come from"},
+        {"skip-damaged", 0, CF_OPTION_FLAG, &i->skip_damaged, 0, 0, NULL,
+         "leave out images that cannot be read (default: stop)"},
+        {"max-pixels", 0, CF_OPTION_INT, &i->max_pixels, 1, 500e6, "N",
+         "refuse larger images (default: 64000000)"},
+        {"device", 0, CF_OPTION_TEXT, &w->device, 0, 0, "D", "auto, cpu or cuda (default: auto)"},
+        {"threads", 0, CF_OPTION_INT, &w->threads, 1, 1024, "N",
+         "compute threads (default: run.threads of the run)"},
+        {"batch", 0, CF_OPTION_INT, &w->batch, 1, 4096, "N",
+         "images that pass at once (default: train.micro_batch of the run)"},
+        {"json", 0, CF_OPTION_FLAG, &w->json, 0, 0, NULL, "print the summary as JSON"},
+    };
+    CF_TRY(cf_options_parse(&cf_verb_predict, options, sizeof options / sizeof options[0], argc,
+                            argv, 2, -1, &i->sources.operands, &w->help));
+    if (w->help) return CF_OK;
+    if (w->output == NULL) return cf_fail(CF_E_USAGE, "predict: -o P.csv is missing");
+    if (w->share < 1 && !w->adapt)
+        return cf_fail(CF_E_USAGE, "--adapt-share goes with --adapt-norm");
+    i->stains = w->reference != NULL;
+    return CF_OK;
+}
+
+static cf_err run(int argc, char **argv)
+{
+    wishes w = {.images = {.crop_um = -1,
+                           .patch = 250,
+                           .max_pixels = CF_IMAGE_DEFAULT_LIMIT,
+                           .sources = {.site = ""}},
+                .device = "auto",
+                .turns = 1,
+                .share = 1};
+    cf_err err = parse(argc, argv, &w);
+    if (err == CF_OK && !w.help) {
+        /* the first operand is the run, the others are sources */
+        cf_strings *operands = &w.images.sources.operands;
+        char *dir = operands->items[0];
+        operands->n--;
+        memmove(operands->items, operands->items + 1, operands->n * sizeof *operands->items);
+        err = predict(&w, dir);
+        free(dir);
+    }
+    cf_strings_fini(&w.folds);
+    cf_source_wishes_fini(&w.images.sources);
+    return err;
+}
+
+const cf_verb cf_verb_predict = {
+    "predict", "the classes of images, by the networks of a run", "RUN SRC... -o P.csv [options]",
+    "RUN is a run folder of `train`; SRC are image files, folders, manifests (as for pack, but no\n"
+    "label is needed) or one cells file. Images are cut and resized as those that the run was\n"
+    "trained on. P.csv has a row an image, as predictions.csv of a fold: the mean over all folds\n"
+    "(the column fold is then empty), or one network by --fold. A label that the run's scheme or\n"
+    "--class-map knows becomes the label of the row; others stay empty. The summary counts images\n"
+    "that land in no confident class of the scheme, the accuracy over images with a class, and\n"
+    "what became of each label. Images of one centre have moments of their own in each layer:\n"
+    "--adapt-norm takes them from the images given, so these should be of one centre, and many.",
+    run};

@@ -1,0 +1,243 @@
+#include "worker/predict.h"
+
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "kernels/base/log.h"
+#include "kernels/base/mem.h"
+#include "worker/adapt.h"
+#include "worker/card.h"
+#include "worker/data/loader.h"
+#include "worker/data/stain.h"
+#include "worker/engine.h"
+
+typedef struct predictor {
+    const cf_saved *run;               /* borrowed */
+    const cf_cells *cells;             /* borrowed */
+    const cf_predict_options *options; /* borrowed */
+    cf_predict_times *times;           /* borrowed */
+    cf_engine engine;
+    cf_loader *loader;
+    float *host;             /* owned, [n_weights + n_state] */
+    float *weights, *state;  /* owned, backend memory */
+    float *logits;           /* owned, [batch][n_nodes] */
+    double *nodes, *classes; /* owned, [n_nodes], [n_classes] of one image */
+    int64_t *images;         /* owned, [n]: 0, 1, ... */
+    int64_t *order;          /* owned, [n]: for adapting; NULL: not wanted */
+    cf_adapt_images adapt;   /* of these */
+    cf_stain_map *stains;    /* owned, [n]; NULL: images keep theirs */
+    double *p;               /* borrowed, [n][n_classes]: sums, then means */
+} predictor;
+
+/* ---- setting up -------------------------------------------------------------------------------
+ */
+
+static bool adapts(const predictor *w)
+{
+    return w->options->norm == CF_PREDICT_NORM_ADAPTED;
+}
+
+/* The engines that the run itself chose decide last bits. */
+static cf_err compile(predictor *w)
+{
+    char path[CF_PATH_MAX];
+    cf_engine_choices choices = {0};
+    CF_TRY(cf_path_join(path, sizeof path, w->run->dir, "engines.txt"));
+    if (cf_path_exists(path)) choices.path = path;
+    return adapts(w) ? cf_engine_compile(&w->engine, &choices)
+                     : cf_engine_compile_infer(&w->engine, &choices);
+}
+
+static cf_err create_loader(predictor *w)
+{
+    cf_engine *e = &w->engine;
+    int batch = (int)e->config->train_micro_batch;
+    if (!e->ops->augments) return cf_loader_create(w->cells, e->config, batch, &w->loader);
+    cf_raw_room room = cf_card_room(e);
+    return cf_loader_create_raw(w->cells, e->config, batch, &room, &w->loader);
+}
+
+static cf_err map_stains(predictor *w)
+{
+    const cf_stain *reference = w->options->reference;
+    if (reference == NULL) return CF_OK;
+    if (w->cells->stains == NULL)
+        return cf_fail(CF_E_DATA, "the cells file has no stains, which are to be changed to those "
+                                  "of a reference: pack it again");
+    CF_TRY(cf_new(&w->stains, (size_t)w->cells->n, sizeof *w->stains));
+    for (int64_t i = 0; i < w->cells->n; i++)
+        cf_stain_normalize(&w->cells->stains[i], reference, &w->stains[i]);
+    return CF_OK;
+}
+
+static cf_err allocate(predictor *w)
+{
+    cf_engine *e = &w->engine;
+    size_t n = (size_t)w->cells->n, n_weights = (size_t)e->graph->n_weights;
+    size_t n_state = (size_t)e->graph->n_state, n_nodes = (size_t)e->graph->n_outputs;
+    void *memory = NULL;
+    CF_TRY(cf_new(&w->host, n_weights + n_state, sizeof *w->host));
+    CF_TRY(e->ops->alloc(e->backend, n_weights * sizeof(float), &memory));
+    w->weights = memory;
+    CF_TRY(e->ops->alloc(e->backend, (n_state + 1) * sizeof(float), &memory));
+    w->state = memory;
+    CF_TRY(cf_new(&w->logits, (size_t)e->config->train_micro_batch * n_nodes, sizeof *w->logits));
+    CF_TRY(cf_new(&w->nodes, n_nodes, sizeof *w->nodes));
+    CF_TRY(cf_new(&w->classes, (size_t)w->run->scheme.n_classes, sizeof *w->classes));
+    CF_TRY(cf_new(&w->images, n, sizeof *w->images));
+    for (int64_t i = 0; i < w->cells->n; i++) w->images[i] = i;
+    CF_TRY(map_stains(w));
+    if (!adapts(w)) return CF_OK;
+    CF_TRY(cf_new(&w->order, n, sizeof *w->order));
+    cf_adapt_order(w->cells->n, e->config->train_seed, w->order);
+    w->adapt = (cf_adapt_images){
+        .order = w->order, .n = w->cells->n, .stains = w->stains, .share = w->options->adapt_share};
+    return CF_OK;
+}
+
+static cf_err set_up(predictor *w)
+{
+    const cf_config *config = &w->run->config;
+    cf_engine *e = &w->engine;
+    CF_TRY(cf_engine_open(e, config, &w->run->scheme, 0, (int)config->run_threads));
+    e->ops->describe(e->backend, w->times->device, sizeof w->times->device);
+    if (adapts(w) && e->graph->n_state == 0)
+        return cf_fail(CF_E_USAGE,
+                       "%s: the network has no batch norm, so there are no moments to "
+                       "take from the images",
+                       w->run->dir);
+    CF_TRY(compile(w));
+    CF_TRY(allocate(w));
+    return create_loader(w);
+}
+
+static void tear_down(predictor *w)
+{
+    cf_engine *e = &w->engine;
+    cf_loader_destroy(w->loader);
+    free(w->stains);
+    free(w->order);
+    free(w->images);
+    free(w->classes);
+    free(w->nodes);
+    free(w->logits);
+    if (w->state != NULL) e->ops->free(e->backend, w->state);
+    if (w->weights != NULL) e->ops->free(e->backend, w->weights);
+    free(w->host);
+    cf_engine_fini(e);
+}
+
+/* ---- one fold ---------------------------------------------------------------------------------
+ */
+
+static cf_err load_fold(predictor *w, int fold)
+{
+    cf_engine *e = &w->engine;
+    const cf_graph *g = e->graph;
+    float *state = w->host + g->n_weights;
+    CF_TRY(cf_saved_weights(w->run, g, fold, w->host, state));
+    CF_TRY(e->ops->copy_in(e->backend, w->weights, w->host, (size_t)g->n_weights * sizeof(float)));
+    CF_TRY(e->ops->copy_in(e->backend, w->state, state, (size_t)g->n_state * sizeof(float)));
+    if (adapts(w)) {
+        int64_t start_ns = cf_clock_ns();
+        CF_TRY(cf_where(cf_adapt_norm(e, w->loader, &w->adapt, w->weights, w->state),
+                        "adapting fold %d", fold));
+        w->times->adapt_ns += cf_clock_ns() - start_ns;
+    }
+    return e->ops->set_weights(e->infer, w->weights, w->state);
+}
+
+static int chunk_images(const predictor *w, int64_t first)
+{
+    int64_t left = w->cells->n - first, size = w->engine.config->train_micro_batch;
+    return (int)(left < size ? left : size);
+}
+
+static cf_err request_all(predictor *w, int fold, int turn)
+{
+    int64_t size = w->engine.config->train_micro_batch;
+    for (int64_t first = 0; first < w->cells->n; first += size) {
+        cf_request r = {.images = w->images + first,
+                        .n_images = chunk_images(w, first),
+                        .turn = turn,
+                        .stains = w->stains,
+                        .fold = fold};
+        CF_TRY(cf_loader_request(w->loader, &r));
+    }
+    return CF_OK;
+}
+
+/* p += the probabilities of images first..first+n-1. */
+static cf_err add_probabilities(predictor *w, int fold, int64_t first, int n)
+{
+    const cf_scheme *s = &w->run->scheme;
+    for (int i = 0; i < n; i++) {
+        const float *logits = w->logits + (int64_t)i * s->n_nodes;
+        double *p = w->p + (first + i) * s->n_classes;
+        for (int o = 0; o < s->n_nodes; o++)
+            if (!isfinite(logits[o]))
+                return cf_fail(CF_E_NUMERIC, "fold %d: output %d of image %s is %g", fold, o,
+                               w->cells->ids[first + i], (double)logits[o]);
+        cf_scheme_probabilities(s, logits, w->nodes, w->classes);
+        for (int k = 0; k < s->n_classes; k++) p[k] += w->classes[k];
+    }
+    return CF_OK;
+}
+
+static cf_err report(predictor *w, int n)
+{
+    const cf_predict_options *o = w->options;
+    int64_t total = w->cells->n * w->run->n_folds * o->n_turns;
+    w->times->n_passes += n;
+    if (o->progress == NULL || o->progress(o->context, w->times->n_passes, total)) return CF_OK;
+    return cf_fail(CF_E_UNEXPECTED, "interrupted after %lld of %lld images and networks",
+                   (long long)w->times->n_passes, (long long)total);
+}
+
+static cf_err predict_turn(predictor *w, int fold, int turn)
+{
+    cf_engine *e = &w->engine;
+    int64_t wait_ns = 0;
+    CF_TRY(request_all(w, fold, turn));
+    for (int64_t first = 0; first < w->cells->n; first += e->config->train_micro_batch) {
+        cf_prepared prepared;
+        CF_TRY(cf_loader_next(w->loader, &prepared, &wait_ns));
+        w->times->wait_ns += wait_ns;
+        cf_batch b = cf_prepared_batch(&prepared, CF_MODE_INFER);
+        CF_TRY(e->ops->infer(e->infer, &b, w->logits));
+        CF_TRY(add_probabilities(w, fold, first, prepared.n_images));
+        CF_TRY(report(w, prepared.n_images));
+    }
+    return CF_OK;
+}
+
+/* ---- the whole --------------------------------------------------------------------------------
+ */
+
+static cf_err predict_all(predictor *w)
+{
+    for (int f = 0; f < w->run->n_folds; f++) {
+        int fold = w->run->folds[f];
+        CF_TRY(load_fold(w, fold));
+        int64_t start_ns = cf_clock_ns();
+        for (int turn = 0; turn < w->options->n_turns; turn++) CF_TRY(predict_turn(w, fold, turn));
+        w->times->infer_ns += cf_clock_ns() - start_ns;
+    }
+    int64_t n = w->cells->n * w->run->scheme.n_classes;
+    double share = w->run->n_folds * w->options->n_turns;
+    for (int64_t i = 0; i < n; i++) w->p[i] /= share;
+    return CF_OK;
+}
+
+cf_err cf_predict(const cf_saved *run, const cf_cells *cells, const cf_predict_options *options,
+                  double *p, cf_predict_times *times)
+{
+    predictor w = {.run = run, .cells = cells, .options = options, .times = times, .p = p};
+    memset(times, 0, sizeof *times);
+    memset(p, 0, (size_t)cells->n * (size_t)run->scheme.n_classes * sizeof *p);
+    cf_err err = set_up(&w);
+    if (err == CF_OK) err = predict_all(&w);
+    tear_down(&w);
+    return err;
+}
