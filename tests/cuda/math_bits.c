@@ -4,6 +4,7 @@
 
 #include "kernels/math/augment.h"
 #include "kernels/math/fixed.h"
+#include "kernels/math/group_norm.h"
 #include "kernels/math/half.h"
 #include "kernels/math/loss.h"
 #include "kernels/math/optimizer.h"
@@ -153,6 +154,23 @@ static void stains(void)
     show("stain_exp2", power);
 }
 
+static void group_norms(void)
+{
+    cf_rng rng = stream(6);
+    uint64_t hash = start;
+    for (int i = 0; i < N; i++) {
+        float mean = spread(&rng, -4, 4), gamma = spread(&rng, -2, 2), bias = spread(&rng, -2, 2);
+        double first = (double)spread(&rng, -4, 8), second = (double)spread(&rng, -4, 8);
+        double rstd = cf_group_rstd(fabs(second), 1.0 + i, 1e-5f);
+        cf_group_scale s = cf_group_forward((double)mean, rstd, gamma, -bias, bias);
+        cf_group_slope b = cf_group_backward(first, second, 1.0 + i, s.seen, (float)rstd, gamma);
+        const float all[] = {s.seen, s.scale, s.shift, b.a, b.b, b.d};
+        for (int k = 0; k < 6; k++) mix_float(&hash, all[k]);
+        mix_float(&hash, (float)cf_group_bias(b, first, mean, 1.0 + i));
+    }
+    show("group_norm", hash);
+}
+
 static void losses(void)
 {
     cf_rng rng = stream(5);
@@ -181,6 +199,7 @@ int main(void)
     optimizers();
     stains();
     augmentation();
+    group_norms();
     losses();
     return 0;
 }
