@@ -160,8 +160,11 @@ static picture cut(picture p, size_t n)
 
 static picture with_tail(picture p)
 {
-    bomb_add(&p, "<html>trailing garbage</html>", 29);
-    return p;
+    picture q = {0};
+    bomb_add(&q, p.bytes, p.n);
+    bomb_add(&q, "<html>trailing garbage</html>", 29);
+    free(p.bytes);
+    return q;
 }
 
 /* ---- one folder of them all -------------------------------------------------------------------
