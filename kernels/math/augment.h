@@ -82,7 +82,7 @@ CF_HD void cf_augment_pixel(const cf_augment_source *s, const cf_augment *t,
     }
     int erased = x >= t->erase[0] && x < t->erase[2] && y >= t->erase[1] && y < t->erase[3];
     for (int c = 0; c < 3; c++) sum[c] *= share;
-    if (t->stain.on) cf_stain_apply(&t->stain, &sum[0], &sum[1], &sum[2]);
+    if (t->stain.on) cf_stain_apply(&t->stain, sum, sum);
     for (int c = 0; c < 3; c++) {
         float v = sum[c] * (1.0f / 255.0f);
         v = v * t->gain[c] + t->offset[c];

@@ -57,24 +57,21 @@ CF_HD float cf_stain_exp2(float y)
     return (1.0f + p * t) * cf_float_of_bits((uint32_t)(whole + 127) << 23);
 }
 
-/* One pixel under a map; r, g, b: 0..255, clamped to that again. A level of 0 is black, one of 8
- * white: clamping levels clamps values. */
-CF_HD void cf_stain_apply(const cf_stain_map *map, float *r, float *g, float *b)
+/* Level `to` of a pixel whose levels are x, y, z; what is outside 0 to 8 becomes black or white. */
+CF_HD float cf_stain_mix(const cf_stain_map *map, int to, float x, float y, float z)
 {
-    const float *m = map->m, *k = map->k;
-    float x = cf_stain_log2(*r + 1.0f), y = cf_stain_log2(*g + 1.0f), z = cf_stain_log2(*b + 1.0f);
-    float u = m[0] * x + m[1] * y + m[2] * z + k[0];
-    float v = m[3] * x + m[4] * y + m[5] * z + k[1];
-    float w = m[6] * x + m[7] * y + m[8] * z + k[2];
-    u = u < 0.0f ? 0.0f : u;
-    v = v < 0.0f ? 0.0f : v;
-    w = w < 0.0f ? 0.0f : w;
-    u = u > 8.0f ? 8.0f : u;
-    v = v > 8.0f ? 8.0f : v;
-    w = w > 8.0f ? 8.0f : w;
-    *r = cf_stain_exp2(u) - 1.0f;
-    *g = cf_stain_exp2(v) - 1.0f;
-    *b = cf_stain_exp2(w) - 1.0f;
+    const float *m = map->m + 3 * to;
+    float level = m[0] * x + m[1] * y + m[2] * z + map->k[to];
+    level = level < 0.0f ? 0.0f : level;
+    return level > 8.0f ? 8.0f : level;
+}
+
+/* One pixel under a map; in, out: three values of 0..255, may be the same. */
+CF_HD void cf_stain_apply(const cf_stain_map *map, const float *in, float *out)
+{
+    float x = cf_stain_log2(in[0] + 1.0f), y = cf_stain_log2(in[1] + 1.0f);
+    float z = cf_stain_log2(in[2] + 1.0f);
+    for (int to = 0; to < 3; to++) out[to] = cf_stain_exp2(cf_stain_mix(map, to, x, y, z)) - 1.0f;
 }
 
 #endif

@@ -102,7 +102,7 @@ static cf_err normalize(const char *folder)
         cf_stain_normalize(&a, &b, &map);
         for (size_t k = i * image; k < (i + 1) * image; k += 3) {
             for (size_t c = 0; c < 3; c++) out_pixels[k + c] = (float)(uint8_t)pixels[k + c];
-            cf_stain_apply(&map, &out_pixels[k], &out_pixels[k + 1], &out_pixels[k + 2]);
+            cf_stain_apply(&map, out_pixels + k, out_pixels + k);
         }
     }
     CF_TRY_GOTO(save(folder, "normalized.f32", out_pixels, n * image * sizeof *out_pixels), out);

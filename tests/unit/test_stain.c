@@ -174,9 +174,9 @@ static void no_pair_makes_a_map_that_is_not_finite(void **state)
         for (int k = 0; k < 2; k++) {
             for (int i = 0; i < 9; i++) assert_true(fabsf(maps[k].m[i]) < 1e8f);
             for (int i = 0; i < 3; i++) assert_true(fabsf(maps[k].k[i]) < 1e9f);
-            float r = 0.0f, g = 255.0f, b = 120.0f;
-            cf_stain_apply(&maps[k], &r, &g, &b);
-            assert_true(r >= 0 && r <= 255 && g >= 0 && g <= 255 && b >= 0 && b <= 255);
+            float p[3] = {0.0f, 255.0f, 120.0f};
+            cf_stain_apply(&maps[k], p, p);
+            for (int c = 0; c < 3; c++) assert_true(p[c] >= 0.0f && p[c] <= 255.0f);
         }
     }
 }
@@ -214,7 +214,7 @@ static void draws_follow_the_equations(void **state)
                 od[k] = density_of((double)pixel[k]);
                 for (int v = 0; v < 2; v++) c[v] += inverse[v][k] * od[k];
             }
-            cf_stain_apply(&map, &pixel[0], &pixel[1], &pixel[2]);
+            cf_stain_apply(&map, pixel, pixel);
             for (int k = 0; k < 3; k++) {
                 double a = (double)s.od[0][k], b = (double)s.od[1][k];
                 double rest = od[k] - a * c[0] - b * c[1];
@@ -240,7 +240,7 @@ static void least_changes_leave_the_picture_alone(void **state)
             for (int c = 0; c < 3; c++)
                 out[c] = pixel[c] =
                     (float)value_of(0.08 * a * (double)s.od[0][c] + 0.08 * b * (double)s.od[1][c]);
-            cf_stain_apply(&map, &out[0], &out[1], &out[2]);
+            cf_stain_apply(&map, pixel, out);
             for (int c = 0; c < 3; c++) assert_true(fabsf(out[c] - pixel[c]) < 1e-2f);
         }
 }
@@ -260,7 +260,7 @@ static void normalisation_brings_the_stains_of_the_reference(void **state)
     cf_stain_normalize(&from, &to, &map);
     for (int i = 0; i < SIDE * SIDE; i++) {
         float p[3] = {picture[3 * i], picture[3 * i + 1], picture[3 * i + 2]};
-        cf_stain_apply(&map, &p[0], &p[1], &p[2]);
+        cf_stain_apply(&map, p, p);
         for (int c = 0; c < 3; c++) picture[3 * i + c] = (uint8_t)(p[c] + 0.5f);
     }
     assert_true(cf_stain_estimate(picture, SIDE, SIDE, &after));

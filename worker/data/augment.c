@@ -223,17 +223,20 @@ static void add_samples(const row *r, int size, planes *sum)
     }
 }
 
-/* Sums become means, and those change their stains. share: 1 / samples of a pixel */
+/* Sums become means, and those change their stains, in loops that a compiler makes vectors of: were
+ * the last two one, it would see that a level clamped to 0 needs no power, and branch. share: 1 /
+ * samples of a pixel */
 static void stain_row(const cf_stain_map *map, float share, int size, planes *sum)
 {
-    const cf_stain_map m = *map; /* a copy, because the stores are floats too */
-    float *r = sum->c[0], *g = sum->c[1], *b = sum->c[2];
-    for (int i = 0; i < size; i++) {
-        float x = r[i] * share, y = g[i] * share, z = b[i] * share;
-        cf_stain_apply(&m, &x, &y, &z);
-        r[i] = x;
-        g[i] = y;
-        b[i] = z;
+    float level[3][CF_AUGMENT_MAX_SIZE];
+    for (int c = 0; c < 3; c++)
+        for (int i = 0; i < size; i++) level[c][i] = cf_stain_log2(sum->c[c][i] * share + 1.0f);
+    for (int c = 0; c < 3; c++) {
+        const cf_stain_map m = *map; /* a copy, because the stores are floats too */
+        float *plane = sum->c[c];
+        for (int i = 0; i < size; i++)
+            plane[i] = cf_stain_mix(&m, c, level[0][i], level[1][i], level[2][i]);
+        for (int i = 0; i < size; i++) plane[i] = cf_stain_exp2(plane[i]) - 1.0f;
     }
 }
 
