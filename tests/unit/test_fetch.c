@@ -306,6 +306,42 @@ static void what_would_change_pixels_is_refused(void **state)
     scratch_remove(f.dir);
 }
 
+/* A decoder's own memory is bounded by the limit on pixels: an image that was packed under the
+ * usual one is read under it too, however much a progressive one takes. */
+static void image_that_was_packed_is_fetched(void **state)
+{
+    (void)state;
+    enum { WIDE = 1200 };
+    fixture f;
+    cf_cells cells;
+    cf_image room = {0};
+    char folder[CF_PATH_MAX], path[CF_PATH_MAX];
+    const uint8_t *pixels;
+    jpeg_form form = {.width = WIDE,
+                      .height = WIDE,
+                      .channels = 3,
+                      .space = JCS_RGB,
+                      .stored = JCS_RGB, /* no subsampling: 6 bytes a pixel */
+                      .n_scans = 30};
+    fixture_init(&f);
+    join(f.images, f.dir, "wide");
+    join(folder, f.images, "A");
+    join(path, folder, "wide.jpg");
+    assert_int_equal(cf_dir_make(folder), CF_OK);
+    uint8_t *grey = calloc(WIDE * WIDE, 3);
+    picture p = picture_jpeg(&form, grey);
+    assert_int_equal(cf_file_save(path, p.bytes, p.n), CF_OK);
+    free(p.bytes);
+    free(grey);
+    f.options.max_pixels = CF_IMAGE_DEFAULT_LIMIT;
+    if (pack(&f, CF_PACK_ENCODED) != CF_OK) fail_msg("%s", cf_err_text());
+    if (cf_cells_open(f.encoded, &cells) != CF_OK) fail_msg("%s", cf_err_text());
+    if (cf_cells_fetch(&cells, 0, &room, &pixels) != CF_OK) fail_msg("%s", cf_err_text());
+    cf_image_fini(&room);
+    cf_cells_close(&cells);
+    scratch_remove(f.dir);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -314,6 +350,7 @@ int main(void)
         cmocka_unit_test(damage_to_an_encoded_image_is_named),
         cmocka_unit_test(version_and_lengths_must_agree),
         cmocka_unit_test(what_would_change_pixels_is_refused),
+        cmocka_unit_test(image_that_was_packed_is_fetched),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -4,8 +4,8 @@
 
 static cf_err decode(const cf_cells *cells, int64_t i, cf_image *room)
 {
-    /* A decoder may want more for its own ends than a small image has. */
-    const int64_t most = 1 << 20, own = (int64_t)cells->height * cells->width;
+    /* The limit that pack has: it bounds what a decoder takes beside the image. */
+    const int64_t most = CF_IMAGE_DEFAULT_LIMIT, own = (int64_t)cells->height * cells->width;
     size_t n;
     const uint8_t *bytes = cf_cells_encoded(cells, i, &n);
     CF_TRY(cf_where(cf_image_decode_again(cells->ids[i], bytes, n, own > most ? own : most, room),
