@@ -384,37 +384,6 @@ static void centres_are_cropped_to_one_physical_field(void **state)
     fixture_fini(&f);
 }
 
-/* Whole images of 16 px at 0.5 um, resized: the field stays, so the pixels become larger. */
-static void resized_images_have_the_size_of_their_own_pixels(void **state)
-{
-    (void)state;
-    fixture f;
-    cf_cells cells;
-    fixture_init(&f);
-    add_image(&f, "a.png", 16, 16);
-    add_image(&f, "b.png", 16, 16);
-    add_image(&f, "c.png", 20, 20);
-    add_image(&f, "d.png", 20, 16);
-    f.sources[0].um_per_px = 0.5;
-    f.options.cut.size = 10;
-    set_manifest(&f, 0, "path,label\na.png,BLA\nb.png,BLA\n");
-    pack(&f);
-    open_cells(&f, &cells);
-    assert_true(cells.um_per_px == 0.5 * 1.6);
-    cf_cells_close(&cells);
-    /* another scanner, the same field in more pixels: the same pixels in the end */
-    set_manifest(&f, 0, "path,label,um_per_px\na.png,BLA,\nc.png,BLA,0.4\n");
-    pack(&f);
-    assert_true(f.result.um_per_px == 0.5 * 1.6);
-    set_manifest(&f, 0, "path,label\na.png,BLA\nc.png,BLA\n"); /* two fields */
-    pack(&f);
-    assert_true(f.result.um_per_px == 0.0);
-    set_manifest(&f, 0, "path,label\nd.png,BLA\n"); /* squeezed along one axis */
-    pack(&f);
-    assert_true(f.result.um_per_px == 0.0);
-    fixture_fini(&f);
-}
-
 /* Index into n pixels mirrored at both ends, the slow way. */
 static int mirrored(int k, int n)
 {
@@ -523,7 +492,6 @@ int main(void)
         cmocka_unit_test(named_sources_may_have_the_same_ids_and_patients),
         cmocka_unit_test(split_column_becomes_a_folds_file),
         cmocka_unit_test(centres_are_cropped_to_one_physical_field),
-        cmocka_unit_test(resized_images_have_the_size_of_their_own_pixels),
         cmocka_unit_test(cells_are_cut_out_of_fields_decoded_once),
         cmocka_unit_test(a_damaged_field_is_named_once_with_its_cells),
         cmocka_unit_test(real_pictures_are_fields_too),
