@@ -30,14 +30,20 @@ static void require_same(const cf_predictions *a, const cf_predictions *b)
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n)
 {
     cf_predictions p, again;
-    if (cf_predictions_read(fuzz_file(data, n, ".csv"), scheme(), &p) != CF_OK) return 0;
+    if (cf_predictions_read_any(fuzz_file(data, n, ".csv"), scheme(), &p) != CF_OK) return 0;
     const char *path = fuzz_scratch();
     FUZZ_REQUIRE(cf_predictions_write(path, scheme(), &p) == CF_OK);
-    cf_err err = cf_predictions_read(path, scheme(), &again);
+    cf_err err = cf_predictions_read_any(path, scheme(), &again);
     if (err != CF_OK) fprintf(stderr, "%s\n", cf_err_text());
     FUZZ_REQUIRE(err == CF_OK);
     require_same(&p, &again);
     cf_predictions_fini(&again);
+    FUZZ_REQUIRE(cf_predictions_read(path, scheme(), &again) == (p.n_unknown ? CF_E_DATA : CF_OK));
+    cf_predictions_fini(&again);
+    int64_t n_known = p.n - p.n_unknown;
+    cf_predictions_drop_unknown(&p);
+    FUZZ_REQUIRE(p.n == n_known && p.n_unknown == 0);
+    for (int64_t i = 0; i < p.n; i++) FUZZ_REQUIRE(p.labels[i] >= 0);
     cf_predictions_fini(&p);
     return 0;
 }
@@ -52,6 +58,9 @@ void fuzz_seeds(fuzz_take *take, void *context)
                                  "a,A,A,3,1,-2,0.5\r\nb,B,B,1,1,1,1\r\n";
     static const char nodes[] = "\xef\xbb\xbfpredicted,p_A,p_B_1,p_B_2,p_C,label,id\n"
                                 "A,1,0,0,0,Alpha,x\n";
+    static const char unlabelled[] = "id,fold,label,predicted,p_A,p_B,p_C\n"
+                                     "a.png,,,A,.7,0.2,1e-1\nb.png,1,B,B,0,1,0\n";
+    take(context, unlabelled, sizeof unlabelled - 1);
     take(context, classes, sizeof classes - 1);
     take(context, logits, sizeof logits - 1);
     take(context, nodes, sizeof nodes - 1);

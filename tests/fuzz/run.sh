@@ -9,7 +9,7 @@ shift
 cd "$(dirname "$0")/../.." || exit 1
 build="${CYTOFOLD_FUZZ_BUILD:-build/fuzz}"
 cmake --preset fuzz -B "$build" >/dev/null && cmake --build "$build" --target fuzzers >/dev/null || exit 1
-[ $# -gt 0 ] || set -- $(sed -n 's/^cf_fuzz(\([a-z]*\) .*/\1/p' tests/fuzz/CMakeLists.txt)
+[ $# -gt 0 ] || set -- $(sed -n 's/^cf_fuzz(\([a-z_]*\) .*/\1/p' tests/fuzz/CMakeLists.txt)
 
 # What sanitizers keep of freed blocks is not the program's memory.
 export ASAN_OPTIONS=quarantine_size_mb=16:detect_leaks=1 UBSAN_OPTIONS=print_stacktrace=1
