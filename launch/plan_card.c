@@ -48,7 +48,7 @@ cf_err cf_card_table_make(const cf_setup *setup, int n_folds, cf_card_table *t)
         if (c->train_batch % m == 0 && (row || m == c->train_micro_batch))
             CF_TRY(add_row(setup, m, t));
     }
-    if (setup->has_cells)
+    if (setup->has_cells && setup->cells.starts == NULL) /* encoded images are not held */
         t->pixel_bytes = setup->cells.n * setup->cells.height * setup->cells.width * 3;
     return CF_OK;
 }
