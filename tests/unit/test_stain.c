@@ -9,6 +9,7 @@
 
 #include <cmocka.h>
 
+#include "tests/support/fake_cells.h"
 #include "worker/data/loader.h"
 #include "worker/data/stain.h"
 
@@ -313,6 +314,88 @@ static void a_share_of_draws_changes_stains(void **state)
     assert_in_range(n, 2000 - 160, 2000 + 160); /* five standard deviations of 31.6 */
 }
 
+enum { N_CELLS = 5, CELL = 24, OUT = 16 };
+
+typedef struct training {
+    cf_cells cells;
+    cf_stain stains[N_CELLS]; /* lent to cells */
+    cf_config config;
+} training;
+
+static void training_init(training *t)
+{
+    static const int32_t labels[N_CELLS] = {0, 1, 0, 1, 1};
+    assert_true(fake_cells_init(&t->cells, labels, N_CELLS, 2, CELL));
+    for (int i = 0; i < N_CELLS; i++) t->stains[i] = pair_of(0.1f * (float)i, 0.0f, 1.0f, 1.0f);
+    t->cells.stains = t->stains;
+    cf_config_defaults(&t->config);
+    t->config.model_image_size = OUT;
+    t->config.augment_rotation = 180;
+    t->config.augment_stain = CF_STAIN_MEDIUM;
+    t->config.augment_stain_share = 0.7;
+}
+
+/* The next batch of all images; expected: CF_OK, or the error of the request. */
+static cf_err ask(training *t, int augment, cf_loader **l, cf_prepared *batch)
+{
+    static const int64_t images[N_CELLS] = {4, 2, 0, 1, 3};
+    int64_t wait;
+    assert_int_equal(cf_loader_create(&t->cells, &t->config, N_CELLS, l), CF_OK);
+    cf_request r = {.images = images,
+                    .n_images = N_CELLS,
+                    .augment = augment,
+                    .fold = 1,
+                    .epoch = 2,
+                    .first_draw = 30};
+    CF_TRY(cf_loader_request(*l, &r));
+    return cf_loader_next(*l, batch, &wait);
+}
+
+static void the_loader_changes_each_image_by_its_own_stains(void **state)
+{
+    (void)state;
+    static const int64_t images[N_CELLS] = {4, 2, 0, 1, 3};
+    training t;
+    cf_loader *l;
+    cf_prepared batch;
+    int n_changed = 0;
+    training_init(&t);
+    assert_int_equal(ask(&t, 1, &l, &batch), CF_OK);
+    for (int i = 0; i < N_CELLS; i++) {
+        float expected[OUT * OUT * 3];
+        cf_augment a;
+        cf_augment_draw(&t.config, CELL, CELL, 1, 2, 30 + i, &a);
+        cf_stain_draw(&t.config, &t.stains[images[i]], 1, 2, 30 + i, &a.stain);
+        cf_augment_apply(cf_cells_image(&t.cells, images[i]), CELL, CELL, &a, &batch.normalize, OUT,
+                         expected);
+        assert_memory_equal(batch.images + i * OUT * OUT * 3, expected, sizeof expected);
+        n_changed += a.stain.on;
+    }
+    assert_in_range(n_changed, 1, N_CELLS);
+    cf_loader_destroy(l);
+    t.cells.stains = NULL;
+    fake_cells_fini(&t.cells);
+}
+
+static void without_stains_random_draws_are_refused_and_tests_are_not(void **state)
+{
+    (void)state;
+    training t;
+    cf_loader *l;
+    cf_prepared batch;
+    training_init(&t);
+    t.cells.stains = NULL;
+    assert_int_equal(ask(&t, 1, &l, &batch), CF_E_DATA);
+    assert_non_null(strstr(cf_err_text(), "augment.stain"));
+    cf_loader_destroy(l);
+    assert_int_equal(ask(&t, 0, &l, &batch), CF_OK);
+    cf_loader_destroy(l);
+    t.config.augment_stain = CF_STAIN_NONE;
+    assert_int_equal(ask(&t, 1, &l, &batch), CF_OK);
+    cf_loader_destroy(l);
+    fake_cells_fini(&t.cells);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -326,6 +409,8 @@ int main(void)
         cmocka_unit_test(normalisation_brings_the_stains_of_the_reference),
         cmocka_unit_test(stain_draws_leave_other_draws_alone),
         cmocka_unit_test(a_share_of_draws_changes_stains),
+        cmocka_unit_test(the_loader_changes_each_image_by_its_own_stains),
+        cmocka_unit_test(without_stains_random_draws_are_refused_and_tests_are_not),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
