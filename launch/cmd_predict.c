@@ -142,9 +142,14 @@ static bool on_progress(void *progress, int64_t done, int64_t total)
     return cf_signals_caught() == 0;
 }
 
+enum { FEW_IMAGES = 64 };
+
 static cf_err run_networks(prediction *x)
 {
     const wishes *w = x->w;
+    if (w->adapt && x->cells.n < FEW_IMAGES)
+        cf_log_warn("--adapt-norm takes moments from %lld images: those of so few are rough",
+                    (long long)x->cells.n);
     const cf_scheme *s = &x->run->scheme;
     cf_progress progress;
     cf_predict_options o = {
@@ -346,5 +351,7 @@ const cf_verb cf_verb_predict = {
     "--class-map knows becomes the label of the row; others stay empty. The summary counts images\n"
     "that land in no confident class of the scheme, the accuracy over images with a class, and\n"
     "what became of each label. Images of one centre have moments of their own in each layer:\n"
-    "--adapt-norm takes them from the images given, so these should be of one centre, and many.",
+    "--adapt-norm takes them from the images given, of each site by itself, so these should be\n"
+    "many. Turns of --tta come in this order: as it is, mirrored, upside down, both, then these\n"
+    "four with rows for columns.",
     run};

@@ -4,6 +4,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "kernels/base/log.h"
@@ -15,6 +16,12 @@ static bool is_cells(const char *path)
 {
     const char *dot = strrchr(path, '.');
     return dot && strcmp(dot, ".cells") == 0 && !cf_path_is_dir(path);
+}
+
+static bool is_same_file(const char *a, const char *b)
+{
+    struct stat x, y;
+    return stat(a, &x) == 0 && stat(b, &y) == 0 && x.st_dev == y.st_dev && x.st_ino == y.st_ino;
 }
 
 static cf_err open_cells(const cf_predict_wishes *w, const cf_saved *run, cf_cells *cells)
@@ -32,6 +39,10 @@ static cf_err open_cells(const cf_predict_wishes *w, const cf_saved *run, cf_cel
     if (run->height > 0 && (cells->height != run->height || cells->width != run->width))
         cf_log_warn("%s holds images of %d x %d px, the run was trained on %d x %d", path,
                     cells->width, cells->height, run->width, run->height);
+    if (is_same_file(path, run->config.data_cells))
+        cf_log_warn("%s is what the run was trained on: of it, a fold's network has only its own "
+                    "test images not seen before",
+                    path);
     return CF_OK;
 }
 
@@ -101,6 +112,7 @@ static cf_err pack(cf_predict_wishes *w, const cf_saved *run, const char *path, 
     cf_progress_end(&progress);
     cf_sources_list_damaged(&r.damaged);
     for (size_t i = 0; i < r.notes.n; i++) cf_log_info("%s", r.notes.items[i]);
+    if (*r.folds) unlink(r.folds); /* a split has no meaning here */
     err = judge(&r, err);
     *damaged = r.damaged; /* moved */
     r.damaged = (cf_strings){0};

@@ -233,7 +233,10 @@ cf_err cf_predict_summary_text(const cf_predict_summary *m, cf_buf *out)
                           all->mapped_accuracy, all->mapped_balanced_accuracy);
     }
     cf_buf_printf(out, "\n");
-    if (m->n_given <= MAX_ROWS && m->scheme->n_classes <= MAX_ROWS) CF_TRY(given_table(m, out));
+    if (m->n_given <= MAX_ROWS && m->scheme->n_classes <= MAX_ROWS)
+        CF_TRY(given_table(m, out));
+    else
+        cf_buf_printf(out, "%d labels given: --json says what became of each\n", m->n_given);
     if (m->n_sites > 1) {
         cf_buf_printf(out, "\n");
         CF_TRY(site_table(m, out));

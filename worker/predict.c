@@ -23,11 +23,12 @@ typedef struct predictor {
     float *weights, *state;  /* owned, backend memory */
     float *logits;           /* owned, [batch][n_nodes] */
     double *nodes, *classes; /* owned, [n_nodes], [n_classes] of one image */
-    int64_t *images;         /* owned, [n]: 0, 1, ... */
-    int64_t *order;          /* owned, [n]: for adapting; NULL: not wanted */
-    cf_adapt_images adapt;   /* of these */
-    cf_stain_map *stains;    /* owned, [n]; NULL: images keep theirs */
-    double *p;               /* borrowed, [n][n_classes]: sums, then means */
+    int64_t *images;      /* owned, [n]: every image, one site after the other where norms adapt */
+    int64_t *ends;        /* owned, [n_groups]: where each of these groups ends */
+    int n_groups;         /* 1, or the sites */
+    int64_t *order;       /* owned, [n]: of a group's images, for adapting; NULL: not wanted */
+    cf_stain_map *stains; /* owned, [n]; NULL: images keep theirs */
+    double *p;            /* borrowed, [n][n_classes]: sums, then means */
 } predictor;
 
 /* ---- setting up -------------------------------------------------------------------------------
@@ -71,6 +72,19 @@ static cf_err map_stains(predictor *w)
     return CF_OK;
 }
 
+/* A site's moments are its own, so each is predicted by itself where norms adapt. */
+static void group_images(predictor *w)
+{
+    const cf_cells *c = w->cells;
+    int n_sites = adapts(w) && c->site_names.n > 1 ? (int)c->site_names.n : 1;
+    int64_t n = 0;
+    for (int site = 0; site < n_sites; site++) {
+        for (int64_t i = 0; i < c->n; i++)
+            if (n_sites == 1 || c->sites[i] == site) w->images[n++] = i;
+        w->ends[w->n_groups++] = n;
+    }
+}
+
 static cf_err allocate(predictor *w)
 {
     cf_engine *e = &w->engine;
@@ -86,14 +100,10 @@ static cf_err allocate(predictor *w)
     CF_TRY(cf_new(&w->nodes, n_nodes, sizeof *w->nodes));
     CF_TRY(cf_new(&w->classes, (size_t)w->run->scheme.n_classes, sizeof *w->classes));
     CF_TRY(cf_new(&w->images, n, sizeof *w->images));
-    for (int64_t i = 0; i < w->cells->n; i++) w->images[i] = i;
+    CF_TRY(cf_new(&w->ends, w->cells->site_names.n + 1, sizeof *w->ends));
+    group_images(w);
     CF_TRY(map_stains(w));
-    if (!adapts(w)) return CF_OK;
-    CF_TRY(cf_new(&w->order, n, sizeof *w->order));
-    cf_adapt_order(w->cells->n, e->config->train_seed, w->order);
-    w->adapt = (cf_adapt_images){
-        .order = w->order, .n = w->cells->n, .stains = w->stains, .share = w->options->adapt_share};
-    return CF_OK;
+    return adapts(w) ? cf_new(&w->order, n, sizeof *w->order) : CF_OK;
 }
 
 static cf_err set_up(predictor *w)
@@ -118,6 +128,7 @@ static void tear_down(predictor *w)
     cf_loader_destroy(w->loader);
     free(w->stains);
     free(w->order);
+    free(w->ends);
     free(w->images);
     free(w->classes);
     free(w->nodes);
@@ -137,29 +148,46 @@ static cf_err load_fold(predictor *w, int fold)
     const cf_graph *g = e->graph;
     float *state = w->host + g->n_weights;
     CF_TRY(cf_saved_weights(w->run, g, fold, w->host, state));
-    CF_TRY(e->ops->copy_in(e->backend, w->weights, w->host, (size_t)g->n_weights * sizeof(float)));
-    CF_TRY(e->ops->copy_in(e->backend, w->state, state, (size_t)g->n_state * sizeof(float)));
+    return e->ops->copy_in(e->backend, w->weights, w->host, (size_t)g->n_weights * sizeof(float));
+}
+
+/* The images of one group: images[begin..end). */
+typedef struct group {
+    int64_t begin, end;
+} group;
+
+/* The program's weights become the fold's, with the moments that these images are to be seen by. */
+static cf_err use_weights(predictor *w, int fold, group g)
+{
+    cf_engine *e = &w->engine;
+    const float *saved = w->host + e->graph->n_weights;
+    size_t bytes = (size_t)e->graph->n_state * sizeof(float);
+    CF_TRY(e->ops->copy_in(e->backend, w->state, saved, bytes));
     if (adapts(w)) {
-        int64_t start_ns = cf_clock_ns();
-        CF_TRY(cf_where(cf_adapt_norm(e, w->loader, &w->adapt, w->weights, w->state),
+        int64_t start_ns = cf_clock_ns(), n = g.end - g.begin;
+        cf_adapt_order(n, e->config->train_seed, w->order);
+        for (int64_t i = 0; i < n; i++) w->order[i] = w->images[g.begin + w->order[i]];
+        cf_adapt_images images = {
+            .order = w->order, .n = n, .stains = w->stains, .share = w->options->adapt_share};
+        CF_TRY(cf_where(cf_adapt_norm(e, w->loader, &images, w->weights, w->state),
                         "adapting fold %d", fold));
         w->times->adapt_ns += cf_clock_ns() - start_ns;
     }
     return e->ops->set_weights(e->infer, w->weights, w->state);
 }
 
-static int chunk_images(const predictor *w, int64_t first)
+static int chunk_images(const predictor *w, int64_t first, int64_t end)
 {
-    int64_t left = w->cells->n - first, size = w->engine.config->train_micro_batch;
+    int64_t left = end - first, size = w->engine.config->train_micro_batch;
     return (int)(left < size ? left : size);
 }
 
-static cf_err request_all(predictor *w, int fold, int turn)
+static cf_err request_all(predictor *w, int fold, int turn, group g)
 {
     int64_t size = w->engine.config->train_micro_batch;
-    for (int64_t first = 0; first < w->cells->n; first += size) {
+    for (int64_t first = g.begin; first < g.end; first += size) {
         cf_request r = {.images = w->images + first,
-                        .n_images = chunk_images(w, first),
+                        .n_images = chunk_images(w, first, g.end),
                         .turn = turn,
                         .stains = w->stains,
                         .fold = fold};
@@ -168,17 +196,17 @@ static cf_err request_all(predictor *w, int fold, int turn)
     return CF_OK;
 }
 
-/* p += the probabilities of images first..first+n-1. */
-static cf_err add_probabilities(predictor *w, int fold, int64_t first, int n)
+/* p += the probabilities of images[0..n). */
+static cf_err add_probabilities(predictor *w, int fold, const int64_t *images, int n)
 {
     const cf_scheme *s = &w->run->scheme;
     for (int i = 0; i < n; i++) {
         const float *logits = w->logits + (int64_t)i * s->n_nodes;
-        double *p = w->p + (first + i) * s->n_classes;
+        double *p = w->p + images[i] * s->n_classes;
         for (int o = 0; o < s->n_nodes; o++)
             if (!isfinite(logits[o]))
                 return cf_fail(CF_E_NUMERIC, "fold %d: output %d of image %s is %g", fold, o,
-                               w->cells->ids[first + i], (double)logits[o]);
+                               w->cells->ids[images[i]], (double)logits[o]);
         cf_scheme_probabilities(s, logits, w->nodes, w->classes);
         for (int k = 0; k < s->n_classes; k++) p[k] += w->classes[k];
     }
@@ -195,20 +223,30 @@ static cf_err report(predictor *w, int n)
                    (long long)w->times->n_passes, (long long)total);
 }
 
-static cf_err predict_turn(predictor *w, int fold, int turn)
+static cf_err predict_turn(predictor *w, int fold, int turn, group g)
 {
     cf_engine *e = &w->engine;
     int64_t wait_ns = 0;
-    CF_TRY(request_all(w, fold, turn));
-    for (int64_t first = 0; first < w->cells->n; first += e->config->train_micro_batch) {
+    CF_TRY(request_all(w, fold, turn, g));
+    for (int64_t first = g.begin; first < g.end; first += e->config->train_micro_batch) {
         cf_prepared prepared;
         CF_TRY(cf_loader_next(w->loader, &prepared, &wait_ns));
         w->times->wait_ns += wait_ns;
         cf_batch b = cf_prepared_batch(&prepared, CF_MODE_INFER);
         CF_TRY(e->ops->infer(e->infer, &b, w->logits));
-        CF_TRY(add_probabilities(w, fold, first, prepared.n_images));
+        CF_TRY(add_probabilities(w, fold, w->images + first, prepared.n_images));
         CF_TRY(report(w, prepared.n_images));
     }
+    return CF_OK;
+}
+
+static cf_err predict_group(predictor *w, int fold, group g)
+{
+    if (g.begin == g.end) return CF_OK;
+    CF_TRY(use_weights(w, fold, g));
+    int64_t start_ns = cf_clock_ns();
+    for (int turn = 0; turn < w->options->n_turns; turn++) CF_TRY(predict_turn(w, fold, turn, g));
+    w->times->infer_ns += cf_clock_ns() - start_ns;
     return CF_OK;
 }
 
@@ -218,11 +256,11 @@ static cf_err predict_turn(predictor *w, int fold, int turn)
 static cf_err predict_all(predictor *w)
 {
     for (int f = 0; f < w->run->n_folds; f++) {
-        int fold = w->run->folds[f];
-        CF_TRY(load_fold(w, fold));
-        int64_t start_ns = cf_clock_ns();
-        for (int turn = 0; turn < w->options->n_turns; turn++) CF_TRY(predict_turn(w, fold, turn));
-        w->times->infer_ns += cf_clock_ns() - start_ns;
+        CF_TRY(load_fold(w, w->run->folds[f]));
+        for (int k = 0; k < w->n_groups; k++) {
+            group g = {k > 0 ? w->ends[k - 1] : 0, w->ends[k]};
+            CF_TRY(predict_group(w, w->run->folds[f], g));
+        }
     }
     int64_t n = w->cells->n * w->run->scheme.n_classes;
     double share = w->run->n_folds * w->options->n_turns;

@@ -11,7 +11,8 @@ enum cf_predict_norm { CF_PREDICT_NORM_SAVED, CF_PREDICT_NORM_ADAPTED };
 
 typedef struct cf_predict_options {
     int n_turns;               /* 1 to CF_N_TURNS: each image is seen in the first so many turns */
-    enum cf_predict_norm norm; /* whether batch norm's moments are taken from the images */
+    enum cf_predict_norm norm; /* whether batch norm's moments are taken from the images, of each
+                                  site by itself */
     const cf_stain *reference; /* stains that every image is given, for which `cells` has to have
                                   its own; NULL: none */
     double adapt_share;        /* 0 to 1: weight of those against the run's own (adapt.h) */

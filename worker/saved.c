@@ -9,7 +9,7 @@
 #include "proto/cells.h"
 #include "worker/store.h"
 
-enum { MAX_YAML_BYTES = 1 << 20 };
+enum { MAX_YAML_BYTES = 1 << 20, MAX_SIDE = 8192 };
 
 static cf_err fold_dir(const cf_saved *s, int fold, char path[CF_PATH_MAX])
 {
@@ -56,7 +56,10 @@ static cf_err find_images(cf_saved *s, const char *run_yaml)
                              : sscanf(line, " # images: %d x %d px, %lf um/px", &s->width,
                                       &s->height, &s->um_per_px);
     free(text);
-    if (found >= 2) return CF_OK;
+    if (found >= 2 && s->width > 0 && s->width <= MAX_SIDE && s->height > 0 &&
+        s->height <= MAX_SIDE)
+        return CF_OK;
+    s->um_per_px = 0;
     s->width = s->height = (int)s->config.data_pack_size;
     cf_cells cells;
     if (!cf_path_exists(s->config.data_cells) ||

@@ -50,7 +50,7 @@ for k in 0 1 2; do
 done
 
 # the ensemble is the mean of its folds; no fold is named
-expect 0 "126 images" run cells.cells -o all.csv
+expect 0 "cells.cells is what the run was trained on" run cells.cells -o all.csv
 check "no fold named" [ "$(cut -d, -f3 all.csv | sort -u | paste -sd' ')" = " fold" ]
 for k in 0 1 2; do "$program" predict run cells.cells --fold "$k" -o "f$k.csv" >/dev/null 2>&1; done
 check "mean of three" awk -F, 'FNR == 1 { next } { n = NF; for (c = 6; c <= n; c++) if (FILENAME == "all.csv") {
@@ -65,7 +65,7 @@ expect 0 "images/s" run phantoms -o files.csv
 check "folder as the cells file" cmp all.csv files.csv
 mv away.cells cells.cells
 (cd phantoms && find . -name '*.png' | sed 's,^\./,,' | sort >../names)
-{ echo path && sed 's,^,phantoms/,' names; } >manifest.csv
+{ echo path,split && sed 's,.*,phantoms/&,; s/$/,test/' names; } >manifest.csv
 expect 0 "images/s" run manifest.csv -o manifest-p.csv
 check "manifest without labels" cmp <(rows all.csv | awk -F, -v OFS=, '{ $1 = "phantoms/" $1; $3 = ""; print }') \
   <(rows manifest-p.csv)
@@ -121,6 +121,13 @@ expect 0 "images/s" run cells.cells --tta 8 -o tta.csv
 check "turns change probabilities" bash -c '! cmp -s all.csv tta.csv'
 expect 0 "moments of the norms" run cells.cells --adapt-norm -o adapt.csv
 check "moments change probabilities" bash -c '! cmp -s all.csv adapt.csv'
+find phantoms -name '*[1-4].png' | xargs dirname | sort -u | sed 's,phantoms,north,' | xargs mkdir -p
+(cd phantoms && find . -name '*[1-4].png' -exec cp {} ../north/{} \;)
+expect 0 "moments of the norms" run a=phantoms b=north --adapt-norm -o sites.csv
+check "a table of sites" grep -q "| b  *|" out
+expect 0 "moments of the norms" run a=phantoms --adapt-norm -o site-a.csv
+expect 0 "moments of the norms" run b=north --adapt-norm -o site-b.csv
+check "a site's moments are its own" cmp sites.csv <(cat site-a.csv <(tail -n +2 site-b.csv))
 expect 0 "moments of the norms" run cells.cells --adapt-norm --adapt-share 0 -o zero.csv
 check "share 0 is the run's own" cmp all.csv zero.csv
 expect 0 "images/s" run phantoms --stain-reference "$last" -o stain.csv
