@@ -27,6 +27,7 @@ VENDOR = {
     r"png\.h|j(peglib|error)\.h|turbojpeg\.h|setjmp\.h": r"tests/|worker/data/[^/]*(image|png|jpeg)[^/]*",
     r"tiff(io)?\.h": r"tests/|worker/data/image_tiff\.c",
     r"cairo.*\.h": r"tests/|worker/data/sheet[^/]*\.c",
+    r"vl/.*\.h": r"worker/data/check_(near|sift)\.c",
     r"yaml\.h": r"proto/yaml\.[ch]",
     r".*\.pb-c\.h|protobuf-c/.*": r"proto/",
     r"xxhash\.h": r"kernels/base/",

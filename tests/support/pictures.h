@@ -71,6 +71,7 @@ typedef struct jpeg_form {
     J_COLOR_SPACE space;
     J_COLOR_SPACE stored; /* in the file; 0: the library's choice */
     int progressive;
+    int quality; /* 1 to 100; 0: 95 */
     int n_scans; /* 0: the library's choice; else progressive scans of one coefficient each */
     const uint8_t *app1;
     unsigned n_app1;
@@ -92,7 +93,7 @@ static inline picture picture_jpeg(const jpeg_form *f, const uint8_t *pixels)
     c.in_color_space = f->space;
     jpeg_set_defaults(&c);
     if (f->stored != JCS_UNKNOWN) jpeg_set_colorspace(&c, f->stored);
-    jpeg_set_quality(&c, 95, TRUE);
+    jpeg_set_quality(&c, f->quality > 0 ? f->quality : 95, TRUE);
     if (f->progressive) jpeg_simple_progression(&c);
     jpeg_scan_info scans[200] = {{.comps_in_scan = 3, .component_index = {0, 1, 2}}};
     for (int i = 1; i < f->n_scans; i++) {
