@@ -280,6 +280,23 @@ static void tiff_bombs_are_refused(void **state)
                        bombs[i].words);
 }
 
+/* What is within every limit: as large as an image may be, from the smallest of files. */
+static void largest_images_stay_below_512_megabytes(void **state)
+{
+    (void)state;
+    static const tiff_entry rgb[] = {{TIFFTAG_IMAGEWIDTH, 8000, 0},
+                                     {TIFFTAG_IMAGELENGTH, 8000, 0},
+                                     {TIFFTAG_BITSPERSAMPLE, 8, 0},
+                                     {TIFFTAG_COMPRESSION, COMPRESSION_ADOBE_DEFLATE, 0},
+                                     {TIFFTAG_PHOTOMETRIC, PHOTOMETRIC_RGB, 0},
+                                     STRIP(3, 8000),
+                                     {0}};
+    assert_read("PNG 8,000 squared, RGBA of 16", png(8000, 8000, 16, PNG_COLOR_TYPE_RGBA), 8000,
+                8000, large_bytes);
+    assert_read("TIFF 8,000 squared, one strip", bomb_tiff(rgb, (uint64_t)8000 * 8000 * 3, 1, 0),
+                8000, 8000, large_bytes);
+}
+
 /* Only the first page is looked for. */
 static void tiff_of_very_many_pages_is_its_first(void **state)
 {
@@ -300,6 +317,7 @@ int main(void)
         cmocka_unit_test(jpeg_bombs_are_refused),
         cmocka_unit_test(jpeg_scans_are_bounded_by_the_limit),
         cmocka_unit_test(tiff_bombs_are_refused),
+        cmocka_unit_test(largest_images_stay_below_512_megabytes),
         cmocka_unit_test(tiff_of_very_many_pages_is_its_first),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
