@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "kernels/backend.h"
 #include "kernels/base/log.h"
 #include "kernels/base/mem.h"
 #include "launch/predict_images.h"
@@ -66,6 +67,18 @@ static int n_cores(void)
     return n < MAX_LOADER_THREADS ? n : MAX_LOADER_THREADS;
 }
 
+/* A run of a GPU in fp16 can be asked on a CPU too, which has no such type. */
+static cf_err fit_precision(const char *device, cf_config *config)
+{
+    const cf_backend_ops *ops = NULL;
+    if (config->train_precision != CF_PRECISION_FP16) return CF_OK;
+    CF_TRY(cf_backend_find(device, &ops));
+    if (ops->set_scale != NULL) return CF_OK;
+    config->train_precision = CF_PRECISION_FP32;
+    cf_log_info("the run was trained in fp16, which device %s has not: fp32 is taken", ops->name);
+    return CF_OK;
+}
+
 /* The command line's word over the run's. Threads that load images decide no bits. */
 static cf_err set_config(const wishes *w, cf_config *config)
 {
@@ -76,7 +89,7 @@ static cf_err set_config(const wishes *w, cf_config *config)
     if (w->batch > 0) config->train_micro_batch = w->batch;
     if (w->zoom > 0) config->augment_zoom = w->zoom;
     if (config->run_loader_threads < n_cores()) config->run_loader_threads = n_cores();
-    return CF_OK;
+    return fit_precision(w->device, config);
 }
 
 static cf_err open_run(const wishes *w, const char *dir, prediction *x)

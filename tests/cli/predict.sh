@@ -133,6 +133,11 @@ check "share 0 is the run's own" cmp all.csv zero.csv
 expect 0 "images/s" run phantoms --stain-reference "$last" -o stain.csv
 check "stains change probabilities" bash -c '! cmp -s all.csv stain.csv'
 
+cp -r run half
+sed -i 's/precision: bf16/precision: fp16/' half/run.yaml
+expect 0 "trained in fp16, which device cpu has not" half phantoms --device cpu -o half.csv
+check "probabilities in fp32" [ "$(wc -l <half.csv)" = 127 ]
+
 # refusals
 expect 3 "nowhere: not a run folder" nowhere phantoms -o x.csv
 expect 3 "no scheme.yaml" phantoms phantoms -o x.csv
