@@ -253,6 +253,15 @@ static cf_err print(const prediction *x)
     return err;
 }
 
+/* Said before hours of work, not after them. */
+static cf_err check_writable(const char *path)
+{
+    cf_file file;
+    CF_TRY(cf_file_create(path, &file));
+    cf_file_abandon(&file);
+    return CF_OK;
+}
+
 static cf_err predict(wishes *w, const char *dir)
 {
     prediction x = {.w = w};
@@ -260,6 +269,7 @@ static cf_err predict(wishes *w, const char *dir)
     CF_TRY_GOTO(open_run(w, dir, &x), out);
     if (w->reference)
         CF_TRY_GOTO(read_reference(w->reference, w->images.max_pixels, &x.reference), out);
+    CF_TRY_GOTO(check_writable(w->output), out);
     cf_signals_catch();
     CF_TRY_GOTO(cf_predict_images(&w->images, x.run, &x.cells, &x.damaged), out);
     CF_TRY_GOTO(fill(&x), out);

@@ -8,7 +8,9 @@
 
 #include <cmocka.h>
 
+#include "tests/support/fake_cells.h"
 #include "worker/data/loader.h"
+#include "worker/data/stain.h"
 
 /* The eight turns of a test image. */
 
@@ -97,6 +99,46 @@ static void no_turn_leaves_the_map_its_bits(void **state)
     assert_memory_equal(&t, &before, sizeof t);
 }
 
+/* What a request asks for is done to each of its images. */
+static void requests_ask_for_turns_and_stains(void **state)
+{
+    (void)state;
+    enum { N = 5, FLOATS = SIZE * SIZE * 3 };
+    static const int32_t labels[N] = {0, 1, 0, 1, 0};
+    static const int64_t images[3] = {4, 0, 3};
+    const cf_stain to = {{{0.65f, 0.70f, 0.29f}, {0.27f, 0.68f, 0.68f}}, {1.5f, 2.0f}};
+    const cf_stain from = {{{0.55f, 0.80f, 0.24f}, {0.17f, 0.78f, 0.60f}}, {1.1f, 1.4f}};
+    cf_cells cells;
+    cf_config config;
+    cf_normalize norm;
+    cf_loader *loader;
+    cf_prepared p;
+    cf_stain_map maps[N];
+    int64_t wait_ns;
+    float expected[FLOATS], plain[FLOATS];
+    cf_config_defaults(&config);
+    config.model_image_size = SIZE;
+    cf_normalize_from(&config, &norm);
+    assert_true(fake_cells_init(&cells, labels, N, 2, SIDE));
+    for (int i = 0; i < N; i++) cf_stain_normalize(i % 2 ? &from : &to, &to, &maps[i]);
+    assert_int_equal(cf_loader_create(&cells, &config, 4, &loader), CF_OK);
+    cf_request r = {.images = images, .n_images = 3, .turn = 6, .stains = maps};
+    assert_int_equal(cf_loader_request(loader, &r), CF_OK);
+    assert_int_equal(cf_loader_next(loader, &p, &wait_ns), CF_OK);
+    for (int i = 0; i < 3; i++) {
+        cf_augment t;
+        cf_augment_plain(&config, SIDE, SIDE, &t);
+        cf_augment_turn(6, SIZE, &t);
+        cf_augment_apply(cf_cells_image(&cells, images[i]), SIDE, SIDE, &t, &norm, SIZE, plain);
+        t.stain = maps[images[i]];
+        cf_augment_apply(cf_cells_image(&cells, images[i]), SIDE, SIDE, &t, &norm, SIZE, expected);
+        assert_memory_equal(p.images + i * FLOATS, expected, sizeof expected);
+        assert_memory_not_equal(plain, expected, sizeof expected);
+    }
+    cf_loader_destroy(loader);
+    fake_cells_fini(&cells);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -104,6 +146,7 @@ int main(void)
         cmocka_unit_test(resampled_pictures_turn_too),
         cmocka_unit_test(all_eight_differ),
         cmocka_unit_test(no_turn_leaves_the_map_its_bits),
+        cmocka_unit_test(requests_ask_for_turns_and_stains),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
