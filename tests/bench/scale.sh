@@ -5,7 +5,7 @@
 #   scale.sh PROGRAM SAMPLE_EPOCH WORK index N...    an index only: cells of 8 px cut out of a few fields
 #   scale.sh PROGRAM SAMPLE_EPOCH WORK pixels N...   decoded pictures of 250 x 250: 188 KB on disk each
 # SAMPLE_EPOCH is built by the target of that name. WORK is a folder with room; pictures drawn there stay,
-# files that are measured go. SCALE_KEEP=1 keeps the cells files too.
+# files that are measured go. SCALE_KEEP=1 keeps the cells files too, SCALE_PATIENTS=N are other than 945.
 set -euo pipefail
 export LC_ALL=C
 program="$(realpath "$1")" sample="$(realpath "$2")" work="$3" kind="$4"
@@ -30,7 +30,7 @@ manifest() {
   [ -d fields ] || "$program" synth -o fields --images 42 --scheme matek2021 --size 160 >/dev/null
   find fields -name '*.png' | sort | head -n "$fields" >field.list
   [ "$(wc -l <field.list)" = "$fields" ] || { echo "$n cells need $fields fields" >&2; exit 1; }
-  awk -v n="$n" '
+  awk -v n="$n" -v patients="${SCALE_PATIENTS:-945}" '
     FILENAME == "field.list" { field[nf++] = $0; next }
     /^  - code:/ { code[nc + 0] = $3 }
     /^      images:/ { end[nc + 0] = (total += $2); nc++ }
@@ -42,7 +42,7 @@ manifest() {
         at = (i * 7919) % total
         if (i < 5 * nc) c = i % nc
         else for (c = 0; at >= end[c]; c++) continue
-        p = (i * 31) % 945
+        p = (i * 31) % patients
         k = i % 25600
         printf "%s,%s,site %d,P%04d,0.0864,%d,%d\n", field[int(i / 25600)], code[c], p % 3, p,
           k % 160, int(k / 160)
