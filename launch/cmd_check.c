@@ -120,7 +120,7 @@ static cf_err run(int argc, char **argv)
         {"output", 'o', CF_OPTION_TEXT, &job.folder, 0, 0, "DIR",
          "folder for tables (CSV) and contact sheets (PNG)"},
         {"similarity", 0, CF_OPTION_NUM, &job.similarity, 0.3, 1, "S",
-         "correlation of details from which pictures are near duplicates (default: 0.6)"},
+         "correlation of details from which pictures are near duplicates (default: 0.9)"},
         {"few", 0, CF_OPTION_INT, &job.few, 0, 1e9, "N",
          "name classes with fewer images (default: 50)"},
         {"show", 0, CF_OPTION_INT, &job.show, 0, 1e6, "N",

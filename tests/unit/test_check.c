@@ -17,7 +17,7 @@
 #include "worker/data/check.h"
 #include "worker/data/synth.h"
 
-enum { SIDE = 64, BYTES = SIDE * SIDE * 3, SEED = 5 };
+enum { SIDE = 96, BYTES = SIDE * SIDE * 3, SEED = 5 };
 
 static char folder[CF_PATH_MAX];
 static cf_scheme scheme;
@@ -86,7 +86,7 @@ static cf_check_result checked(const cf_cells *cells, const uint8_t *fold_of, in
 
 /* ---- planted duplicates ---- */
 
-enum { PHANTOMS = 1200, EXACT = 100, EACH = 25, PLANTED = EXACT + 4 * EACH, STRIDE = 6 };
+enum { PHANTOMS = 1000, EXACT = 100, EACH = 25, PLANTED = EXACT + 4 * EACH, STRIDE = 5 };
 
 static enum plant kind_of(int k)
 {

@@ -16,15 +16,16 @@ enum {
     TREES = 4,
     COMPARISONS = 512, /* of a query, after which it ends: it is then nearly always right */
     SEED = 4,
+    MOST_BY_FEATURES = 5000, /* pairs, the closest ones: SIFT takes long */
     FEW = 64 /* images below which all pairs are candidates: too few to standardise by */
 };
 /* Distances of descriptors. Of 5,359 real cells: unrelated ones are 11.3 apart, nearest neighbours
  * 4.6 and more in 99 of 100 cases; copies that are turned, shifted or compressed 0.5 to 3, copies
  * made so bright that parts are white up to 6.9. */
-static const double near_distance = 7.0, sift_distance = 3.5;
-/* Correlation of aligned thumbnails from which a candidate is worth its pixels: copies have 0.99,
- * one candidate in 100 that is none has 0.95. */
-static const float thumb_correlation = 0.95f;
+static const double near_distance = 7.0, sift_distance = 3.0;
+/* Correlation of aligned thumbnails from which a candidate is worth its pixels: copies have 0.99.
+ */
+static const float thumb_correlation = 0.97f;
 
 /* Two places of the input list that stand close, i < j. */
 typedef struct candidate {
@@ -43,6 +44,7 @@ typedef struct bench {
     cf_align_picture a, b;
     cf_sift sift_a, sift_b;
     cf_image room; /* owned: decoded pixels */
+    int32_t at;    /* whose picture `a` is; -1: nobody's */
 } bench;
 
 typedef struct near {
@@ -54,8 +56,9 @@ typedef struct near {
     float *distances;      /* owned, beside it */
     candidate *candidates; /* owned, [n_candidates] */
     int64_t n_candidates;
-    verdict *verdicts; /* owned, [n_candidates] */
-    bench *benches;    /* owned, [threads] */
+    verdict *verdicts;  /* owned, [n_candidates] */
+    bench *benches;     /* owned, [threads] */
+    double by_features; /* distance below which features are worth a try */
 } near;
 
 /* ---- stage one: candidates ---- */
@@ -143,6 +146,28 @@ static cf_err find_candidates(near *s, const cf_crew *crew)
 
 /* ---- stage two: pixels ---- */
 
+static int compare_floats(const void *a, const void *b)
+{
+    float x = *(const float *)a, y = *(const float *)b;
+    return (x > y) - (x < y);
+}
+
+/* So near that the MOST_BY_FEATURES closest pairs are, at most sift_distance. */
+static cf_err set_by_features(near *s)
+{
+    float *distances;
+    int64_t n = 0;
+    s->by_features = sift_distance;
+    CF_TRY(cf_new(&distances, (size_t)s->n_candidates, sizeof *distances));
+    for (int64_t k = 0; k < s->n_candidates; k++)
+        if ((double)s->candidates[k].distance < sift_distance)
+            distances[n++] = s->candidates[k].distance;
+    qsort(distances, (size_t)n, sizeof *distances, compare_floats);
+    if (n > MOST_BY_FEATURES) s->by_features = (double)distances[MOST_BY_FEATURES];
+    free(distances);
+    return CF_OK;
+}
+
 static cf_err fill_picture(const near *s, int32_t place, bench *w, cf_align_picture *p)
 {
     const cf_cells *cells = s->in->cells;
@@ -193,9 +218,10 @@ static cf_err judge(void *context, int worker, int64_t k)
     cf_align_map map;
     float rough = cf_align_thumbs(thumbs + (size_t)c->i * CF_THUMB_PIXELS,
                                   thumbs + (size_t)c->j * CF_THUMB_PIXELS, &map);
-    bool by_features = (double)c->distance < sift_distance;
+    bool by_features = (double)c->distance < s->by_features;
     if (rough < thumb_correlation && !by_features) return CF_OK;
-    CF_TRY(fill_picture(s, c->i, w, &w->a));
+    if (w->at != c->i) CF_TRY(fill_picture(s, c->i, w, &w->a)); /* often the one before */
+    w->at = c->i;
     CF_TRY(fill_picture(s, c->j, w, &w->b));
     v->compared = true;
     v->map = map;
@@ -235,6 +261,8 @@ cf_err cf_near_find(const cf_near_input *in, const cf_crew *crew, cf_near_result
     CF_TRY_GOTO(find_candidates(&s, crew), out);
     CF_TRY_GOTO(cf_new(&s.verdicts, (size_t)s.n_candidates, sizeof *s.verdicts), out);
     CF_TRY_GOTO(cf_new(&s.benches, (size_t)crew->threads, sizeof *s.benches), out);
+    for (int t = 0; t < crew->threads; t++) s.benches[t].at = -1;
+    CF_TRY_GOTO(set_by_features(&s), out);
     CF_TRY_GOTO(cf_crew_each(crew, s.n_candidates, judge, &s), out);
     CF_TRY_GOTO(collect(&s, result), out);
 out:

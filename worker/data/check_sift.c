@@ -9,7 +9,7 @@
 #include "kernels/base/mem.h"
 #include "worker/data/image.h"
 
-enum { MAX_SIDE = 256, LEVELS = 3, MIN_AGREE = 6 };
+enum { MAX_SIDE = 160, LEVELS = 3, MIN_AGREE = 6 };
 static const double ratio = 0.8, reach = 4.0;
 
 /* Luma of the picture at its own size or, if it is larger, at MAX_SIDE squared. *luma: owned. */

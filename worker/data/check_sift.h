@@ -19,7 +19,7 @@ typedef struct cf_sift {
 
 enum cf_sift_side { CF_SIFT_AS_IS, CF_SIFT_MIRRORED };
 
-/* Features of luma at a side of at most 256 px, the first CF_SIFT_MAX in VLFeat's order. MIRRORED:
+/* Features of luma at a side of at most 160 px, the first CF_SIFT_MAX in VLFeat's order. MIRRORED:
  * of the picture mirrored at its vertical axis, places in the mirrored picture. pixels: uint8
  * [height][width][3]. */
 CF_CHECKED cf_err cf_sift_fill(const uint8_t *pixels, int height, int width, enum cf_sift_side side,
