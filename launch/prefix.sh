@@ -9,10 +9,12 @@ prefix_list="libopenmpi-dev libopenmpi3 openmpi-bin openmpi-common libhwloc15 li
   libprotobuf-c-dev libprotobuf-c1
   protobuf-c-compiler libprotobuf32 libprotoc32 libyaml-dev libyaml-0-2 libpng-dev libpng16-16 zlib1g-dev zlib1g
   libjpeg-dev libjpeg62-turbo-dev libjpeg62-turbo libtiff-dev libtiff6 libdeflate0 libjbig0 liblerc4 libwebp7
-  libzstd1 liblzma5 libxxhash-dev libxxhash0 libcmocka-dev libcmocka0 pkgconf
+  libzstd1 liblzma5 libxxhash-dev libxxhash0 libcairo2-dev libcairo2
+  libpixman-1-0 libfontconfig1 libfreetype6 libexpat1 libbrotli1 libx11-6 libxext6 libxrender1 libxcb1 libxcb-render0
+  libxcb-shm0 libxau6 libxdmcp6 libbsd0 libmd0 libvlfeat-dev libvlfeat1 libcmocka-dev libcmocka0 pkgconf
   pkgconf-bin libpkgconf3 ninja-build"
 
-# prefix_make DIR: downloads them, about 19 MiB; nothing is installed.
+# prefix_make DIR: downloads them, about 23 MiB; nothing is installed.
 prefix_make() {
   mkdir -p "$1/packages" || return 1
   # shellcheck disable=SC2086
