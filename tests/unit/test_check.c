@@ -12,6 +12,7 @@
 #include "kernels/base/file.h"
 #include "proto/cells.h"
 #include "proto/csv.h"
+#include "tests/support/font_leaks.h"
 #include "tests/support/planted.h"
 #include "tests/support/scratch.h"
 #include "worker/data/check.h"
@@ -233,7 +234,7 @@ static void most_serious_pairs_come_first(void **state)
     /* pairs: same fold, other label, other fold; far apart in the file */
     const int labels[6] = {0, 0, 0, 0, 1, 0};
     const uint8_t folds[6] = {0, 1, 2, 0, 1, 3};
-    char id[8];
+    char id[16];
     for (int i = 0; i < 6; i++) {
         paint(0, i % 3, pixels);
         snprintf(id, sizeof id, "%d", i);
@@ -259,7 +260,7 @@ static void changed_pixels_are_damage(void **state)
 {
     (void)state;
     static uint8_t pixels[BYTES];
-    char path[CF_PATH_MAX], id[8];
+    char path[CF_PATH_MAX], id[16];
     cf_cells_writer *w = begin("damaged.cells");
     for (int i = 0; i < 3; i++) {
         paint(0, i, pixels);

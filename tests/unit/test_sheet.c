@@ -9,6 +9,7 @@
 #include <cmocka.h>
 
 #include "kernels/base/file.h"
+#include "tests/support/font_leaks.h"
 #include "tests/support/scratch.h"
 #include "worker/data/image.h"
 #include "worker/data/sheet.h"

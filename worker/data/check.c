@@ -273,8 +273,9 @@ cf_err cf_check(const cf_check_options *options, cf_check_result *result)
     c.stage = "compared";
     CF_TRY_GOTO(find_near(&c), out);
     count(&c);
-    qsort(result->duplicates, (size_t)result->n_duplicates, sizeof *result->duplicates,
-          most_serious_first);
+    if (result->n_duplicates > 1) /* else there may be no list */
+        qsort(result->duplicates, (size_t)result->n_duplicates, sizeof *result->duplicates,
+              most_serious_first);
     CF_TRY_GOTO(compare_sites(&c), out);
 out:
     cf_describer_destroy(c.describer);
