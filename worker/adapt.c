@@ -23,29 +23,26 @@ void cf_adapt_order(int64_t n, int64_t seed, int64_t *order)
 }
 
 typedef struct adapter {
-    cf_engine *e;               /* borrowed */
-    const cf_stain_map *stains; /* borrowed */
+    cf_engine *e;                  /* borrowed */
+    const cf_adapt_images *images; /* borrowed */
     int64_t n_micro;
     int batch;
-    int64_t *images; /* owned, [n_micro * batch]: the order, filled up from its front */
-    int *labels;     /* owned, [batch] zeros: a loss has to have some */
-    double *total;   /* owned, [n_state] */
-    char *moments;   /* owned, [n_state] elements of the sums */
-    void *sums;      /* owned, backend memory */
+    int *labels;   /* owned, [batch] zeros: a loss has to have some */
+    double *total; /* owned, [n_state] */
+    char *moments; /* owned, [n_state] elements of the sums */
+    void *sums;    /* owned, backend memory */
 } adapter;
 
 static cf_err adapter_init(adapter *a, cf_engine *e, const cf_adapt_images *images)
 {
     size_t n_state = (size_t)e->graph->n_state, element = cf_engine_sum_bytes(e);
     a->e = e;
-    a->stains = images->stains;
+    a->images = images;
     a->batch = (int)e->config->train_micro_batch;
     a->n_micro = (images->n + a->batch - 1) / a->batch;
-    CF_TRY(cf_new(&a->images, (size_t)(a->n_micro * a->batch), sizeof *a->images));
     CF_TRY(cf_new(&a->labels, (size_t)a->batch, sizeof *a->labels));
     CF_TRY(cf_new(&a->total, n_state, sizeof *a->total));
     CF_TRY(cf_new(&a->moments, n_state, element));
-    for (int64_t i = 0; i < a->n_micro * a->batch; i++) a->images[i] = images->order[i % images->n];
     return e->ops->alloc(e->backend, (size_t)cf_engine_sums_count(e) * element, &a->sums);
 }
 
@@ -55,7 +52,6 @@ static void adapter_fini(adapter *a)
     free(a->moments);
     free(a->total);
     free(a->labels);
-    free(a->images);
 }
 
 /* A backend that works behind its caller says only now that something was not finite. */
@@ -97,9 +93,11 @@ static cf_err take_moments(adapter *a)
 static cf_err pass_images(adapter *a, cf_loader *loader)
 {
     const cf_engine *e = a->e;
+    const cf_adapt_images *images = a->images;
     for (int64_t micro = 0; micro < a->n_micro; micro++) {
-        cf_request r = {
-            .images = a->images + micro * a->batch, .n_images = a->batch, .stains = a->stains};
+        cf_request r = {.images = images->order + micro * a->batch,
+                        .n_images = a->batch,
+                        .stains = images->stains};
         CF_TRY(cf_loader_request(loader, &r));
     }
     for (int64_t micro = 0; micro < a->n_micro; micro++) {
@@ -111,6 +109,9 @@ static cf_err pass_images(adapter *a, cf_loader *loader)
         CF_TRY(
             cf_where(e->ops->train(e->train, &b, a->sums), "micro-batch %lld", (long long)micro));
         if ((micro + 1) % CHUNK == 0 || micro + 1 == a->n_micro) CF_TRY(take_moments(a));
+        int64_t left = images->n - micro * a->batch;
+        if (images->passed != NULL)
+            CF_TRY(images->passed(images->context, (int)(left < a->batch ? left : a->batch)));
     }
     return CF_OK;
 }

@@ -17,19 +17,24 @@
 void cf_adapt_order(int64_t n, int64_t seed, int64_t *order);
 
 typedef struct cf_adapt_images {
-    const int64_t *order; /* borrowed, [n]: indices in the loader's cells file */
+    /* [n rounded up to micro-batches]: indices in the loader's cells file, filled up from its
+     * front. Borrowed until the loader is destroyed: after an error its threads still read it. */
+    const int64_t *order;
     int64_t n;
     const cf_stain_map *stains; /* borrowed, of the whole file (cf_request); NULL: none */
     double share;               /* 0 to 1: weight of their moments */
+    /* Called after each micro-batch with its images; an error ends the adapting. NULL: none. */
+    cf_err (*passed)(void *context, int n_images);
+    void *context;
 } cf_adapt_images;
 
 /* state = (1 - share) * state + share * moments of the images. The images pass through the network
  * in training's way, in micro-batches of which each is normalised by its own moments, layer by
- * layer; those are averaged as training's sums are (batch mean, unbiased batch variance). The last
- * micro-batch is filled up from the front of the order. e: compiled for training; weights: backend
- * memory, [n_weights]; state: backend memory, [n_state], of the checkpoint, replaced. The moments
- * depend on the images, their order, the size of a micro-batch and the weights. Errors: CF_E_USAGE
- * for a network without batch norm; CF_E_NUMERIC. */
+ * layer; those are averaged as training's sums are (batch mean, unbiased batch variance). e:
+ * compiled for training; weights: backend memory, [n_weights]; state: backend memory, [n_state], of
+ * the checkpoint, replaced. The moments depend on the images, their order, the size of a
+ * micro-batch and the weights. Errors: CF_E_USAGE for a network without batch norm; CF_E_DATA;
+ * CF_E_NUMERIC; what passed() says. */
 CF_CHECKED cf_err cf_adapt_norm(cf_engine *e, cf_loader *loader, const cf_adapt_images *images,
                                 const float *weights, float *state);
 

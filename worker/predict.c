@@ -26,7 +26,8 @@ typedef struct predictor {
     int64_t *images;      /* owned, [n]: every image, one site after the other where norms adapt */
     int64_t *ends;        /* owned, [n_groups]: where each of these groups ends */
     int n_groups;         /* 1, or the sites */
-    int64_t *order;       /* owned, [n]: of a group's images, for adapting; NULL: not wanted */
+    int64_t *order;       /* owned, [n + batch]: cf_adapt_images; NULL: not wanted */
+    int64_t n_reported;   /* images that progress knows of, adapting and predicting */
     cf_stain_map *stains; /* owned, [n]; NULL: images keep theirs */
     double *p;            /* borrowed, [n][n_classes]: sums, then means */
 } predictor;
@@ -103,7 +104,8 @@ static cf_err allocate(predictor *w)
     CF_TRY(cf_new(&w->ends, w->cells->site_names.n + 1, sizeof *w->ends));
     group_images(w);
     CF_TRY(map_stains(w));
-    return adapts(w) ? cf_new(&w->order, n, sizeof *w->order) : CF_OK;
+    if (!adapts(w)) return CF_OK;
+    return cf_new(&w->order, n + (size_t)e->config->train_micro_batch, sizeof *w->order);
 }
 
 static cf_err set_up(predictor *w)
@@ -156,6 +158,28 @@ typedef struct group {
     int64_t begin, end;
 } group;
 
+/* Called after each micro-batch of n images. */
+static cf_err report(void *context, int n)
+{
+    predictor *w = context;
+    const cf_predict_options *o = w->options;
+    int64_t total = w->cells->n * w->run->n_folds * (o->n_turns + adapts(w));
+    w->n_reported += n;
+    if (o->progress == NULL || o->progress(o->context, w->n_reported, total)) return CF_OK;
+    return cf_fail(CF_E_UNEXPECTED, "interrupted after %lld of %lld images and networks",
+                   (long long)w->n_reported, (long long)total);
+}
+
+/* The order in which moments are taken of a group's images, its last micro-batch filled up. */
+static void order_group(predictor *w, group g)
+{
+    const cf_config *config = w->engine.config;
+    int64_t n = g.end - g.begin, batch = config->train_micro_batch;
+    cf_adapt_order(n, config->train_seed, w->order);
+    for (int64_t i = 0; i < n; i++) w->order[i] = w->images[g.begin + w->order[i]];
+    for (int64_t i = n; i % batch != 0; i++) w->order[i] = w->order[i - n];
+}
+
 /* The program's weights become the fold's, with the moments that these images are to be seen by. */
 static cf_err use_weights(predictor *w, int fold, group g)
 {
@@ -165,10 +189,13 @@ static cf_err use_weights(predictor *w, int fold, group g)
     CF_TRY(e->ops->copy_in(e->backend, w->state, saved, bytes));
     if (adapts(w)) {
         int64_t start_ns = cf_clock_ns(), n = g.end - g.begin;
-        cf_adapt_order(n, e->config->train_seed, w->order);
-        for (int64_t i = 0; i < n; i++) w->order[i] = w->images[g.begin + w->order[i]];
-        cf_adapt_images images = {
-            .order = w->order, .n = n, .stains = w->stains, .share = w->options->adapt_share};
+        order_group(w, g);
+        cf_adapt_images images = {.order = w->order,
+                                  .n = n,
+                                  .stains = w->stains,
+                                  .share = w->options->adapt_share,
+                                  .passed = report,
+                                  .context = w};
         CF_TRY(cf_where(cf_adapt_norm(e, w->loader, &images, w->weights, w->state),
                         "adapting fold %d", fold));
         w->times->adapt_ns += cf_clock_ns() - start_ns;
@@ -213,16 +240,6 @@ static cf_err add_probabilities(predictor *w, int fold, const int64_t *images, i
     return CF_OK;
 }
 
-static cf_err report(predictor *w, int n)
-{
-    const cf_predict_options *o = w->options;
-    int64_t total = w->cells->n * w->run->n_folds * o->n_turns;
-    w->times->n_passes += n;
-    if (o->progress == NULL || o->progress(o->context, w->times->n_passes, total)) return CF_OK;
-    return cf_fail(CF_E_UNEXPECTED, "interrupted after %lld of %lld images and networks",
-                   (long long)w->times->n_passes, (long long)total);
-}
-
 static cf_err predict_turn(predictor *w, int fold, int turn, group g)
 {
     cf_engine *e = &w->engine;
@@ -235,6 +252,7 @@ static cf_err predict_turn(predictor *w, int fold, int turn, group g)
         cf_batch b = cf_prepared_batch(&prepared, CF_MODE_INFER);
         CF_TRY(e->ops->infer(e->infer, &b, w->logits));
         CF_TRY(add_probabilities(w, fold, w->images + first, prepared.n_images));
+        w->times->n_passes += prepared.n_images;
         CF_TRY(report(w, prepared.n_images));
     }
     return CF_OK;

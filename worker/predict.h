@@ -16,7 +16,8 @@ typedef struct cf_predict_options {
     const cf_stain *reference; /* stains that every image is given, for which `cells` has to have
                                   its own; NULL: none */
     double adapt_share;        /* 0 to 1: weight of those against the run's own (adapt.h) */
-    /* Called after each micro-batch; false stops the prediction. NULL: none. */
+    /* Called after each micro-batch, of adapting too; done and total count images times networks
+     * and turns, adapting being one more. False stops the prediction. NULL: none. */
     bool (*progress)(void *context, int64_t done, int64_t total);
     void *context;
 } cf_predict_options;

@@ -388,6 +388,40 @@ static void prediction_can_be_stopped(void **state)
     assert_int_equal(shared.times.n_passes, 48);
 }
 
+/* Micro-batches are asked for well ahead: the loader's threads are at work when adapting ends. */
+static void adapting_can_be_stopped(void **state)
+{
+    (void)state;
+    cf_predict_options o = shared.options;
+    double p[IMAGES * CLASSES];
+    int64_t total = 0;
+    o.norm = CF_PREDICT_NORM_ADAPTED;
+    o.progress = stop_after_40;
+    o.context = &total;
+    assert_int_equal(cf_predict(&shared.run, &shared.cells, &o, p, &shared.times), CF_E_UNEXPECTED);
+    assert_int_equal(total, 2 * IMAGES * FOLDS);
+    assert_int_equal(shared.times.n_passes, 0);
+    assert_non_null(strstr(cf_err_text(), "interrupted after 48 of 600"));
+}
+
+static void adapting_names_a_damaged_image(void **state)
+{
+    (void)state;
+    cf_predict_options o = shared.options;
+    cf_cells cells;
+    double p[IMAGES * CLASSES];
+    o.norm = CF_PREDICT_NORM_ADAPTED;
+    paint(&cells, 0);
+    for (int i = 0; i < 20; i++) {
+        int64_t image = i * 7;
+        fake_cells_pixels(&cells, image)[0] ^= 1;
+        assert_int_equal(cf_predict(&shared.run, &cells, &o, p, &shared.times), CF_E_DATA);
+        assert_non_null(strstr(cf_err_text(), cells.ids[image]));
+        fake_cells_pixels(&cells, image)[0] ^= 1;
+    }
+    fake_cells_fini(&cells);
+}
+
 static void stains_of_a_reference_need_those_of_the_images(void **state)
 {
     (void)state;
@@ -410,6 +444,8 @@ int main(void)
         cmocka_unit_test(adapting_takes_every_image_once_in_a_shuffled_order),
         cmocka_unit_test(networks_without_batch_norm_are_not_adapted),
         cmocka_unit_test(prediction_can_be_stopped),
+        cmocka_unit_test(adapting_can_be_stopped),
+        cmocka_unit_test(adapting_names_a_damaged_image),
         cmocka_unit_test(stains_of_a_reference_need_those_of_the_images),
     };
     return cmocka_run_group_tests(tests, set_up, tear_down);
