@@ -38,15 +38,14 @@ static void print_text(const cf_pack_options *o, const cf_pack_result *r, double
     printf("%.1f s, %.0f images/s\n", seconds, (double)r->n_found / seconds);
 }
 
-static cf_err print_json(const cf_pack_options *o, const cf_pack_result *r, cf_err result,
-                         double seconds)
+static cf_err print_json(const cf_pack_options *o, const cf_pack_result *r, double seconds)
 {
     cf_buf out = {0};
     cf_json j;
     cf_json_begin(&j, &out, false);
     cf_json_object(&j, NULL);
     cf_json_string(&j, "file", o->output);
-    cf_json_boolean(&j, "written", result == CF_OK);
+    cf_json_boolean(&j, "written", r->written);
     cf_json_integer(&j, "images", r->n_packed);
     cf_json_integer(&j, "found", r->n_found);
     cf_json_integer(&j, "height", r->height);
@@ -91,9 +90,9 @@ static cf_err pack_and_print(const cf_pack_options *options, bool json)
         cf_log_info("%lld files or links were passed over as no images by name or place, first: %s",
                     (long long)r.n_ignored, r.first_ignored);
     for (size_t i = 0; i < r.notes.n; i++) cf_log_info("%s", r.notes.items[i]);
-    cf_sources_list_damaged(&r.damaged);
+    cf_sources_list_damaged(&r.damaged, " (--json lists them all)");
     if (json && !r.interrupted) {
-        cf_err printed = print_json(&o, &r, err, seconds);
+        cf_err printed = print_json(&o, &r, seconds);
         if (err == CF_OK) err = printed;
     } else if (err == CF_OK) {
         print_text(&o, &r, seconds);
@@ -147,6 +146,12 @@ static cf_err run(int argc, char **argv)
     if (keep && (drop || strcmp(scheme, "auto") == 0))
         CF_TRY_GOTO(cf_fail(CF_E_USAGE, "--unlabelled keeps images without a class of a scheme: no "
                                         "--drop-unmapped or --scheme auto with it"),
+                    out);
+    if (encoded && max_pixels > CF_IMAGE_DEFAULT_LIMIT)
+        CF_TRY_GOTO(cf_fail(CF_E_USAGE,
+                            "--keep-encoded takes images of up to %lld pixels, as whoever reads "
+                            "them does; --max-pixels %lld is more",
+                            (long long)CF_IMAGE_DEFAULT_LIMIT, (long long)max_pixels),
                     out);
     CF_TRY_GOTO(cf_sources_make(&w), out);
     cf_pack_options o = {.sources = w.sources,

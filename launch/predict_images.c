@@ -110,7 +110,7 @@ static cf_err pack(cf_predict_wishes *w, const cf_saved *run, const char *path, 
     cf_progress_begin(&progress, "read");
     cf_err err = cf_pack(&o, &r);
     cf_progress_end(&progress);
-    cf_sources_list_damaged(&r.damaged);
+    cf_sources_list_damaged(&r.damaged, "");
     for (size_t i = 0; i < r.notes.n; i++) cf_log_info("%s", r.notes.items[i]);
     if (*r.folds) unlink(r.folds); /* a split has no meaning here */
     err = judge(&r, err);

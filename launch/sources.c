@@ -9,12 +9,11 @@
 
 enum { MAX_LISTED = 20 };
 
-void cf_sources_list_damaged(const cf_strings *damaged)
+void cf_sources_list_damaged(const cf_strings *damaged, const char *hint)
 {
     for (size_t i = 0; i < damaged->n && i < MAX_LISTED; i++) cf_log_warn("%s", damaged->items[i]);
     if (damaged->n > MAX_LISTED)
-        cf_log_warn("and %zu more that cannot be read (--json lists them all)",
-                    damaged->n - MAX_LISTED);
+        cf_log_warn("and %zu more that cannot be read%s", damaged->n - MAX_LISTED, hint);
 }
 
 void cf_source_wishes_fini(cf_source_wishes *w)
@@ -82,6 +81,10 @@ cf_err cf_sources_make(cf_source_wishes *w)
         w->sources[i] = (cf_source){
             .path = equals ? equals + 1 : text, .site = *name ? name : w->site, .name = name};
     }
+    size_t n_general = 0;
+    for (size_t i = 0; i < w->scales.n; i++) n_general += strchr(w->scales.items[i], '=') == NULL;
+    if (n_general > 1)
+        return cf_fail(CF_E_USAGE, "--um-per-px without NAME= was given %zu times", n_general);
     /* those for one site first: the general one is for the others */
     for (int named = 1; named >= 0; named--)
         for (size_t i = 0; i < w->scales.n; i++)

@@ -17,8 +17,9 @@ typedef struct cf_source_wishes {
 /* Fills `sources` from the rest. CF_E_USAGE for a site that is no plain name, a scale that is no
  * number above 0 or is for no source. */
 CF_CHECKED cf_err cf_sources_make(cf_source_wishes *w);
-/* Names images that cannot be read, the first of them, on stderr. */
-void cf_sources_list_damaged(const cf_strings *damaged);
+/* Names images that cannot be read, the first of them, on stderr; hint: where the others are, "".
+ */
+void cf_sources_list_damaged(const cf_strings *damaged, const char *hint);
 void cf_source_wishes_fini(cf_source_wishes *w);
 
 #endif

@@ -126,6 +126,11 @@ static cf_err check_pixels(const char *path, const Cf__CellsHeader *h, size_t he
                        h->height, h->width, CF_CELLS_MAX_SIDE);
     }
     image *= h->width;
+    int64_t most = h->n_image_bytes ? CF_CELLS_MAX_ENCODED_PIXELS : CF_CELLS_MAX_PIXELS;
+    if ((int64_t)h->height * h->width > most) {
+        return cf_fail(CF_E_DATA, "%s: header: images of %u x %u px, expected at most %lld pixels",
+                       path, h->height, h->width, (long long)most);
+    }
     if (h->n_image_bytes) return CF_OK; /* take_starts */
     if (!cf_size_mul(image, (size_t)h->n_images, &bytes) ||
         bytes != header_offset - CF_CELLS_DATA_OFFSET) {

@@ -21,6 +21,10 @@
 #define CF_CELLS_VERSION         1u
 #define CF_CELLS_VERSION_ENCODED 2u
 
+/* Most pixels of an image: decoded ones are mapped, encoded ones take memory when they are read. */
+#define CF_CELLS_MAX_PIXELS         (500LL * 1000 * 1000)
+#define CF_CELLS_MAX_ENCODED_PIXELS (64LL * 1000 * 1000)
+
 typedef struct cf_cells {
     int64_t n;             /* images */
     int height, width;     /* of every image, px */

@@ -60,6 +60,10 @@ static cf_err check_create(const char *path, const cf_scheme *scheme, int height
         return cf_fail(CF_E_DATA, "%s: images of %d x %d px, expected 1 to %d a side", path, height,
                        width, CF_CELLS_MAX_SIDE);
     }
+    if ((int64_t)height * width > CF_CELLS_MAX_PIXELS) {
+        return cf_fail(CF_E_DATA, "%s: images of %d x %d px, expected at most %lld pixels", path,
+                       height, width, (long long)CF_CELLS_MAX_PIXELS);
+    }
     if (!isfinite(um_per_px) || um_per_px < 0) {
         return cf_fail(CF_E_DATA, "%s: %g um per px, expected a size, or 0 for not known", path,
                        um_per_px);

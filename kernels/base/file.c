@@ -170,7 +170,7 @@ cf_err cf_file_create(const char *path, cf_file *file)
 }
 
 /* Direct writes want addresses, offsets and lengths in multiples of the disk's blocks. */
-enum { STREAM_BLOCK = 1 << 20, STREAM_ALIGN = 4096 };
+enum { STREAM_BLOCK = 1 << 20, STREAM_ALIGN = 4096, STREAM_CACHED = 128 << 20 };
 
 /* Direct writing on or off. False where the file system has none, or it was already so. */
 static bool set_direct(int fd, bool on)
@@ -188,7 +188,6 @@ cf_err cf_file_stream(cf_file *file)
     if (file->block == NULL)
         return cf_fail(CF_E_UNEXPECTED, "out of memory: %d bytes to write %s", STREAM_BLOCK,
                        file->path);
-    (void)set_direct(file->fd, true); /* without it blocks are written as anything else */
     return CF_OK;
 }
 
@@ -237,6 +236,8 @@ cf_err cf_file_write(cf_file *file, const void *bytes, size_t n)
         if (file->held < STREAM_BLOCK) break;
         CF_TRY(write_on(file, file->block, STREAM_BLOCK));
         file->held = 0;
+        /* where it cannot be had, blocks are written as anything else */
+        if (file->offset == STREAM_CACHED + n) (void)set_direct(file->fd, true);
     }
     return CF_OK;
 }

@@ -36,9 +36,10 @@ typedef struct cf_file {
 /* Creates `<path>.tmp-<host>-<pid>` (host: eight hex digits of a hash of its name, since processes
  * of several hosts may share a folder); the folder must exist. */
 CF_CHECKED cf_err cf_file_create(const char *path, cf_file *file);
-/* For a large file, before its first byte: writes go past the page cache where the file system lets
- * them, in blocks of 1 MiB, so that they take little processor time and push nothing else out of
- * memory. An error of the disk may then come with a later write, or with the commit. */
+/* For a file that may be large, before its first byte: what follows the first 128 MiB goes past the
+ * page cache where the file system lets it, in blocks of 1 MiB, so that it takes little processor
+ * time and pushes nothing else out of memory. An error of the disk may then come with a later
+ * write, or with the commit. */
 CF_CHECKED cf_err cf_file_stream(cf_file *file);
 CF_CHECKED cf_err cf_file_write(cf_file *file, const void *bytes, size_t n);
 /* Writes over bytes already written; does not move the end. */

@@ -269,6 +269,35 @@ static void stains_given_and_missing_labels_come_back(void **state)
     assert_non_null(strstr(cf_err_text(), "stain"));
 }
 
+/* A short file must not make its reader decode into gigabytes. */
+static void encoded_images_of_impossible_size_are_refused(void **state)
+{
+    (void)state;
+    cf_scheme scheme;
+    cf_cells cells;
+    cf_cells_writer *w = NULL;
+    const uint64_t hash = 1;
+    make_scheme(&scheme);
+    for (int side = 8000; side <= 9000; side += 1000) {
+        unlink(path);
+        assert_int_equal(cf_cells_create(path, &scheme, side, side, 0, &w), CF_OK);
+        cf_cells_entry e = {.id = "bomb",
+                            .site = "",
+                            .patient = "",
+                            .hash = &hash,
+                            .encoded = (const uint8_t *)"png",
+                            .n_encoded = 3};
+        assert_int_equal(cf_cells_add(w, &e), CF_OK);
+        assert_int_equal(cf_cells_finish(w), CF_OK);
+        cf_err err = cf_cells_open(path, &cells);
+        assert_int_equal(err, side == 8000 ? CF_OK : CF_E_DATA); /* 64 million pixels are allowed */
+        if (err == CF_OK) cf_cells_close(&cells);
+    }
+    assert_non_null(strstr(cf_err_text(), "9000 x 9000 px, expected at most 64000000 pixels"));
+    assert_int_equal(cf_cells_create(path, &scheme, 30000, 30000, 0, &w), CF_E_DATA);
+    cf_scheme_fini(&scheme);
+}
+
 static void writer_refuses_what_a_reader_would(void **state)
 {
     (void)state;
@@ -457,6 +486,7 @@ int main(void)
         cmocka_unit_test(content_hash_tells_every_change),
         cmocka_unit_test(ten_thousand_cells_come_back),
         cmocka_unit_test(stains_given_and_missing_labels_come_back),
+        cmocka_unit_test(encoded_images_of_impossible_size_are_refused),
         cmocka_unit_test(writer_refuses_what_a_reader_would),
         cmocka_unit_test(every_truncation_is_refused),
         cmocka_unit_test(every_flipped_bit_outside_the_pixels_is_refused),

@@ -62,7 +62,7 @@ static void fixture_fini(fixture *f)
 /* A PNG of one colour below the source; its folder is made. */
 static void add_image(const fixture *f, const char *name, int side, uint8_t color)
 {
-    uint8_t pixels[64 * 64 * 3];
+    static uint8_t pixels[360 * 360 * 3];
     memset(pixels, color, sizeof pixels);
     char folder[CF_PATH_MAX];
     snprintf(folder, sizeof folder, "%s", in(f->source, name));
@@ -403,14 +403,15 @@ static void unwritable_output_is_a_disk_error(void **state)
 static void full_disk_keeps_the_file_that_was_there(void **state)
 {
     (void)state;
+    enum { WHOLE = 360 }; /* px: four images take more than a block of what is streamed */
     fixture f;
     fixture_init(&f);
     for (int i = 0; i < 3; i++)
-        add_image(&f, (const char *[]){"A/1.png", "A/2.png", "B/3.png"}[i], SIDE, 1);
+        add_image(&f, (const char *[]){"A/1.png", "A/2.png", "B/3.png"}[i], WHOLE, 1);
     f.options.threads = 1;
     assert_packs(&f);
     cf_pack_result_fini(&f.result);
-    add_image(&f, "A/4.png", SIDE, 9); /* the new file has four images */
+    add_image(&f, "A/4.png", WHOLE, 9); /* the new file has four images */
     int n_failed = 0, n_disk = 0;
     for (int mode = CF_FAULT_ONCE; mode <= CF_FAULT_INTERRUPT; mode++) {
         bool met = true;

@@ -187,6 +187,9 @@ static void published_shares_are_the_papers_counts(void **state)
     assert_int_equal(sum, 1000);
     cf_scheme_fini(&s);
     s = scheme_of("bm7");
+    for (int c = 0; c < s.n_classes; c++) s.classes[c].published_count = 1;
+    assert_int_equal(cf_synth_counts(&o, &s, counts), CF_OK); /* no shares to cut: even */
+    for (int c = 0; c < s.n_classes; c++) assert_int_equal(counts[c], 142 + (c < 6));
     s.classes[3].published_count = 0;
     assert_int_equal(cf_synth_counts(&o, &s, counts), CF_E_USAGE);
     cf_scheme_fini(&s);

@@ -1,15 +1,18 @@
 #include "worker/data/fetch.h"
 
+#include <assert.h>
+
 #include "kernels/base/hash.h"
 
 static cf_err decode(const cf_cells *cells, int64_t i, cf_image *room)
 {
-    /* The limit that pack has: it bounds what a decoder takes beside the image. */
-    const int64_t most = CF_IMAGE_DEFAULT_LIMIT, own = (int64_t)cells->height * cells->width;
+    /* The limit that pack had: it bounds what a decoder takes beside the image. */
+    static_assert(CF_CELLS_MAX_ENCODED_PIXELS == CF_IMAGE_DEFAULT_LIMIT, "one limit for both");
     size_t n;
     const uint8_t *bytes = cf_cells_encoded(cells, i, &n);
-    CF_TRY(cf_where(cf_image_decode_again(cells->ids[i], bytes, n, own > most ? own : most, room),
-                    "cells file is damaged"));
+    cf_err err = cf_image_decode_again(cells->ids[i], bytes, n, CF_IMAGE_DEFAULT_LIMIT, room);
+    if (err == CF_E_DATA) return cf_where(err, "cells file is damaged");
+    CF_TRY(err);
     if (room->height == cells->height && room->width == cells->width) return CF_OK;
     return cf_fail(CF_E_DATA, "cells file is damaged: %s is %d x %d px, expected %d x %d",
                    cells->ids[i], room->width, room->height, cells->width, cells->height);

@@ -77,6 +77,7 @@ cf_err cf_image_write_jpeg(const char *path, const uint8_t *pixels, int height, 
         err = cf_image_save(path, out.bytes, out.n);
     } else {
         err = cf_fail(CF_E_UNEXPECTED, "%s: libjpeg: %s", path, out.message);
+        out.bytes = NULL; /* the library may have freed what it points to, and grown another */
     }
     jpeg_destroy_compress(&out.cinfo);
     free(out.bytes);

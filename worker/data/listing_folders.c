@@ -152,20 +152,22 @@ cf_err cf_folders_find(cf_listing *list, int source, cf_class_dirs *dirs)
     CF_TRY(cf_dir_list(root, &names));
     cf_err err = CF_OK;
     size_t before = dirs->n;
-    int64_t n_files = 0;
+    int64_t n_files = 0, n_others = 0;
     bool keep = list->unmapped == CF_UNMAPPED_KEEP;
     for (size_t i = 0; i < names.n; i++) {
         char path[CF_PATH_MAX];
         if (names.items[i][0] == '.') continue;
         CF_TRY_GOTO(cf_path_join(path, sizeof path, root, names.items[i]), out);
         if (!cf_path_is_dir(path)) {
-            n_files += is_image_name(names.items[i]);
+            bool image = is_image_name(names.items[i]);
+            n_files += image;
+            n_others += !image;
             if (!keep) CF_TRY_GOTO(ignore(list, path), out);
             continue;
         }
         CF_TRY_GOTO(add_dir(dirs, names.items[i], source), out);
     }
-    if (keep && n_files > 0)
+    if (keep && (n_files > 0 || (n_others > 0 && dirs->n > before))) /* walked, so that all count */
         err = add_dir(dirs, "", source);
     else if (dirs->n == before && n_files > 0)
         err =

@@ -5,6 +5,7 @@
  * the image that the writer waits for always has its slot, and it is in the oldest field taken. */
 #include "worker/data/pack.h"
 
+#include <math.h>
 #include <pthread.h>
 #include <sched.h>
 #include <signal.h>
@@ -175,18 +176,13 @@ static void decode_group(packer *p, int64_t begin, int64_t end, cf_image whole)
     give_back(p, &whole);
 }
 
-static bool has_room(const packer *p)
-{
-    return p->claimed < p->written + p->n_slots;
-}
-
 static void *work(void *arg)
 {
     packer *p = arg;
     pthread_mutex_lock(&p->lock);
-    for (;;) {
-        while (!p->stop && p->claimed < p->list.n && !has_room(p)) wait_for_room(p);
-        if (p->stop || p->claimed == p->list.n) break;
+    /* A field may have more cells than the ring has slots, so that room is waited for by image, not
+     * by field: each thread may decode one file beyond the ring. */
+    while (!p->stop && p->claimed < p->list.n) {
         int64_t begin = p->claimed, end = group_end(p, begin);
         p->claimed = end;
         cf_image spare = p->n_spares > 0 ? p->spares[--p->n_spares] : (cf_image){0};
@@ -204,10 +200,10 @@ static slot take(packer *p, int64_t i)
 {
     pthread_mutex_lock(&p->lock);
     slot *s = &p->slots[i % p->n_slots];
-    while (!s->done) {
-        pthread_cond_broadcast(&p->room);
-        pthread_cond_wait(&p->ready, &p->lock);
-    }
+    /* once: while this waits nobody gets room, and decoders who find none signal before they sleep
+     */
+    if (!s->done) pthread_cond_broadcast(&p->room);
+    while (!s->done) pthread_cond_wait(&p->ready, &p->lock);
     slot taken = *s;
     *s = (slot){0};
     p->written++;
@@ -244,7 +240,8 @@ static cf_err write_image(packer *p, int64_t i, const slot *s)
                                    r->um_per_px, &p->writer));
     }
     if (image->height != r->height || image->width != r->width) return size_error(p, i, image);
-    if (s->um_per_px != r->um_per_px) r->um_per_px = 0.0; /* not one for all */
+    /* fields and sizes of several centres give the same but for the last bits */
+    if (fabs(s->um_per_px - r->um_per_px) > 1e-9 * r->um_per_px) r->um_per_px = 0.0;
     if (!p->writer) return CF_OK; /* only reading on to name all damaged images */
     char patient[CF_PATH_MAX] = "";
     if (*item->patient) /* the 17th of one centre is not the 17th of another */
@@ -419,6 +416,7 @@ cf_err cf_pack(const cf_pack_options *options, cf_pack_result *result)
     cf_cells_set_um_per_px(writer, result->um_per_px);
     p.writer = NULL; /* cf_cells_finish destroys it in any case */
     CF_TRY_GOTO(cf_cells_finish(writer), out);
+    result->written = true;
     CF_TRY_GOTO(write_folds(&p), out);
 out:
     stop(&p);

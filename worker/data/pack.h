@@ -51,6 +51,7 @@ typedef struct cf_pack_result {
     int height, width;       /* of the packed images */
     double um_per_px;        /* of the packed images; 0: not known, or not the same for all */
     char folds[CF_PATH_MAX]; /* the folds file that was written; "": none */
+    bool written;            /* the cells file is there, even where its folds file failed */
     bool interrupted;        /* progress() said stop; the error is then CF_E_UNEXPECTED */
 } cf_pack_result;
 

@@ -74,7 +74,7 @@ cf_err cf_synth_counts(const cf_synth_options *o, const cf_scheme *s, int64_t *c
     int64_t spare = o->n_images - s->n_classes; /* beyond one each */
     for (int c = 0; c < s->n_classes; c++) {
         counts[c] = o->n_images / s->n_classes + (c < o->n_images % s->n_classes);
-        if (o->share == CF_SYNTH_EVEN) continue;
+        if (o->share == CF_SYNTH_EVEN || total == s->n_classes) continue; /* one each: even too */
         /* cut out of one line, so that the shares add up; exact where all of a set is asked for */
         before += s->classes[c].published_count - 1;
         int64_t end =
