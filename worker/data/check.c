@@ -10,6 +10,11 @@
 #include "worker/data/check_describe.h"
 #include "worker/data/fetch.h"
 
+/* The first image of a group of equal ones whose label, and whose patient, is known; -1: none. */
+typedef struct known {
+    int32_t label, patient;
+} known;
+
 typedef struct check {
     const cf_check_options *options; /* borrowed */
     const cf_cells *cells;           /* borrowed */
@@ -23,6 +28,7 @@ typedef struct check {
     uint8_t *thumbs;    /* owned, [n][CF_THUMB_PIXELS] */
     int32_t *order;     /* owned, [n] */
     int32_t *first;     /* owned, [n]: the first image with the same pixels; itself for most */
+    known *known;       /* owned, [n], at the first image of each group */
     int64_t capacity;   /* pairs that the list of duplicates has room for */
 } check;
 
@@ -97,6 +103,47 @@ static cf_err add_pair(check *c, cf_duplicate pair)
     return CF_OK;
 }
 
+/* The map back: from b to a. A map that flattens has none; it is left as it is. */
+static cf_align_map inverse_of(const cf_align_map *map)
+{
+    const double(*m)[2] = map->m;
+    double det = m[0][0] * m[1][1] - m[0][1] * m[1][0];
+    if (fabs(det) < 1e-12) return *map;
+    cf_align_map back = {{{m[1][1] / det, -m[0][1] / det}, {-m[1][0] / det, m[0][0] / det}},
+                         {0, 0}};
+    for (int k = 0; k < 2; k++) back.t[k] = -(back.m[k][0] * map->t[0] + back.m[k][1] * map->t[1]);
+    return back;
+}
+
+/* Adds a pair of two groups of equal images, or of an image and its group. An image without a label
+ * or a patient contradicts nobody, so the pair may hide that others of the groups do: these are
+ * added too, at most one pair for labels and one for patients. */
+static cf_err add_pairs(check *c, const cf_duplicate *pair, known of_a, known of_b)
+{
+    static const unsigned kinds[2] = {CF_CONFLICT_LABEL, CF_CONFLICT_PATIENT};
+    const int32_t first[2] = {of_a.label, of_a.patient}, second[2] = {of_b.label, of_b.patient};
+    unsigned told = conflicts_of(c, pair->a, pair->b);
+    CF_TRY(add_pair(c, *pair));
+    for (int k = 0; k < 2; k++) {
+        int32_t a = first[k], b = second[k];
+        if (a < 0 || b < 0 || told & kinds[k] || !(conflicts_of(c, a, b) & kinds[k])) continue;
+        cf_duplicate other = *pair;
+        other.a = a < b ? a : b;
+        other.b = a < b ? b : a;
+        if (a > b) other.map = inverse_of(&pair->map);
+        CF_TRY(add_pair(c, other));
+        told |= conflicts_of(c, a, b);
+    }
+    return CF_OK;
+}
+
+static void note_known(check *c, int32_t leader, int32_t i)
+{
+    known *k = &c->known[leader];
+    if (k->label < 0 && c->cells->labels[i] >= 0) k->label = i;
+    if (k->patient < 0 && c->cells->patients[i] >= 0) k->patient = i;
+}
+
 static cf_err compare_bytes(const cf_cells *cells, int32_t a, int32_t b, cf_image rooms[2],
                             bool *equal)
 {
@@ -124,14 +171,19 @@ static cf_err find_equal(check *c)
         int32_t i = keys[k].image;
         bool equal = false;
         c->first[i] = i;
+        c->known[i] = (known){-1, -1};
         if (c->result->damaged[i]) continue;
         if (leader >= 0 && cells->hashes[leader] == keys[k].hash)
             err = compare_bytes(cells, leader, i, rooms, &equal);
         if (!equal) leader = i;
-        if (!equal || err != CF_OK) continue;
-        c->first[i] = leader;
-        err = add_pair(
-            c, (cf_duplicate){.a = leader, .b = i, .exact = true, .similarity = 1, .map = same});
+        if (equal && err == CF_OK) {
+            c->first[i] = leader;
+            err = add_pairs(
+                c,
+                &(cf_duplicate){.a = leader, .b = i, .exact = true, .similarity = 1, .map = same},
+                c->known[leader], (known){i, i});
+        }
+        note_known(c, leader, i);
     }
     for (int k = 0; k < 2; k++) cf_image_fini(&rooms[k]);
     free(keys);
@@ -170,11 +222,12 @@ static cf_err find_near(check *c)
                                                                  : (float)CF_NEAR_SIMILARITY};
     CF_TRY(cf_near_find(&in, &c->crew, &found));
     cf_err err = CF_OK;
-    for (int64_t k = 0; k < found.n && err == CF_OK; k++)
-        err = add_pair(c, (cf_duplicate){.a = found.pairs[k].a,
-                                         .b = found.pairs[k].b,
-                                         .similarity = found.pairs[k].similarity,
-                                         .map = found.pairs[k].map});
+    for (int64_t k = 0; k < found.n && err == CF_OK; k++) {
+        const cf_near_pair *p = &found.pairs[k];
+        err = add_pairs(
+            c, &(cf_duplicate){.a = p->a, .b = p->b, .similarity = p->similarity, .map = p->map},
+            c->known[p->a], c->known[p->b]);
+    }
     c->result->n_candidates = found.n_candidates;
     c->result->n_compared = found.n_compared;
     c->result->n_sift = found.n_sift;
@@ -238,6 +291,7 @@ static cf_err start(check *c)
     CF_TRY(cf_new(&c->thumbs, n, CF_THUMB_PIXELS));
     CF_TRY(cf_new(&c->order, n, sizeof *c->order));
     CF_TRY(cf_new(&c->first, n, sizeof *c->first));
+    CF_TRY(cf_new(&c->known, n, sizeof *c->known));
     CF_TRY(cf_new(&c->scratch, (size_t)c->crew.threads * 6 * (size_t)c->cells->width,
                   sizeof *c->scratch));
     CF_TRY(cf_new(&c->rooms, (size_t)c->crew.threads, sizeof *c->rooms));
@@ -282,6 +336,7 @@ out:
     for (int t = 0; c.rooms && t < c.crew.threads; t++) cf_image_fini(&c.rooms[t]);
     free(c.rooms);
     free(c.scratch);
+    free(c.known);
     free(c.first);
     free(c.order);
     free(c.thumbs);

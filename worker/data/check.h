@@ -38,9 +38,11 @@ enum cf_conflict {
 };
 
 typedef struct cf_duplicate {
-    int32_t a, b;       /* images, a < b; of a group of equal images a is the first */
-    bool exact;         /* equal pixels, byte by byte */
-    float similarity;   /* correlation of details after alignment; 1 for exact ones */
+    int32_t a, b;     /* images, a < b. Of a group of equal images a is the first, which stands for
+                         the group in near pairs too; where only others of the groups contradict
+                         each other in label or patient, two of them are a pair as well */
+    bool exact;       /* equal pixels, byte by byte */
+    float similarity; /* correlation of details after alignment; 1 for exact ones */
     unsigned conflicts; /* cf_conflict */
     cf_align_map map;   /* from a to b */
 } cf_duplicate;

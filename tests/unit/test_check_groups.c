@@ -1,0 +1,142 @@
+/* What copies of an image contradict each other in, whichever of them lacks a label or a patient.
+ */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <cmocka.h>
+
+#include "kernels/base/file.h"
+#include "proto/cells.h"
+#include "tests/support/scratch.h"
+#include "worker/data/check.h"
+#include "worker/data/image.h"
+#include "worker/data/synth.h"
+
+enum { SIDE = 96, BYTES = SIDE * SIDE * 3, SEED = 5 };
+
+static char folder[CF_PATH_MAX];
+static cf_scheme scheme;
+
+static int set_up(void **state)
+{
+    (void)state;
+    return scratch_make(folder) && cf_scheme_read("bm7", &scheme) == CF_OK ? 0 : -1;
+}
+
+static int tear_down(void **state)
+{
+    (void)state;
+    cf_scheme_fini(&scheme);
+    scratch_remove(folder);
+    return 0;
+}
+
+static void must(cf_err err)
+{
+    if (err != CF_OK) fail_msg("%s", cf_err_text());
+}
+
+static cf_cells_writer *begin(const char *name)
+{
+    char path[CF_PATH_MAX];
+    cf_cells_writer *w;
+    must(cf_path_join(path, sizeof path, folder, name));
+    must(cf_cells_create(path, &scheme, SIDE, SIDE, 0, &w));
+    return w;
+}
+
+static void add(cf_cells_writer *w, const char *id, int label, const char *patient,
+                const uint8_t *pixels)
+{
+    must(cf_cells_add(
+        w, &(cf_cells_entry){
+               .id = id, .label = label, .site = "", .patient = patient, .pixels = pixels}));
+}
+
+static cf_cells finish(cf_cells_writer *w, const char *name)
+{
+    char path[CF_PATH_MAX];
+    cf_cells cells;
+    must(cf_cells_finish(w));
+    must(cf_path_join(path, sizeof path, folder, name));
+    must(cf_cells_open_any(path, &cells));
+    return cells;
+}
+
+static void paint(int label, int64_t k, uint8_t *pixels)
+{
+    static float scratch[2 * BYTES];
+    cf_synth_paint(&scheme, label, k, SIDE, SEED, scratch, pixels);
+}
+
+static cf_check_result checked(const cf_cells *cells)
+{
+    cf_check_result r;
+    must(cf_check(&(cf_check_options){.cells = cells, .threads = 1}, &r));
+    return r;
+}
+
+/* The first of four copies has neither label nor patient; what the others contradict each other in
+ * is told all the same, once a group and kind. */
+static void copies_of_an_unlabelled_image_may_contradict(void **state)
+{
+    (void)state;
+    static uint8_t pixels[BYTES];
+    cf_cells_writer *w = begin("unlabelled.cells");
+    paint(0, 1, pixels);
+    add(w, "0", CF_LABEL_UNKNOWN, "", pixels);
+    add(w, "1", 0, "", pixels);
+    add(w, "2", 1, "anna", pixels);
+    add(w, "3", CF_LABEL_UNKNOWN, "bert", pixels);
+    cf_cells cells = finish(w, "unlabelled.cells");
+    cf_check_result r = checked(&cells);
+    assert_int_equal(r.n_exact, 5); /* each with the first, 1 with 2, 2 with 3 */
+    assert_int_equal(r.n_surplus, 3);
+    assert_int_equal(r.n_of_conflict[2], 1);
+    assert_int_equal(r.n_of_conflict[1], 1);
+    assert_true(r.duplicates[0].a == 1 && r.duplicates[0].b == 2);
+    assert_int_equal(r.duplicates[0].conflicts, CF_CONFLICT_LABEL);
+    assert_true(r.duplicates[1].a == 2 && r.duplicates[1].b == 3);
+    assert_int_equal(r.duplicates[1].conflicts, CF_CONFLICT_PATIENT);
+    cf_check_result_fini(&r);
+    cf_cells_close(&cells);
+}
+
+/* Likewise between an image and its near copy: the group's labelled image comes last in the file,
+ * so the map told is the one back. */
+static void near_copies_of_an_unlabelled_image_may_contradict(void **state)
+{
+    (void)state;
+    static uint8_t pixels[BYTES];
+    char words[96];
+    paint(2, 3, pixels);
+    const cf_image in = {.height = SIDE, .width = SIDE, .pixels = pixels};
+    cf_image moved;
+    must(cf_image_crop(&in, -4, 3, SIDE, SIDE, &moved)); /* 4 to the right, 3 up */
+    cf_cells_writer *w = begin("nearly.cells");
+    add(w, "0", CF_LABEL_UNKNOWN, "", pixels);
+    add(w, "1", 1, "", moved.pixels);
+    add(w, "2", 2, "", pixels);
+    cf_image_fini(&moved);
+    cf_cells cells = finish(w, "nearly.cells");
+    cf_check_result r = checked(&cells);
+    assert_int_equal(r.n_exact, 1);
+    assert_int_equal(r.n_near, 2);
+    assert_int_equal(r.n_surplus, 2);
+    assert_true(r.duplicates[0].a == 1 && r.duplicates[0].b == 2);
+    assert_int_equal(r.duplicates[0].conflicts, CF_CONFLICT_LABEL);
+    assert_string_equal(cf_align_words(&r.duplicates[0].map, SIDE, SIDE, words), "shifted -4 3 px");
+    cf_check_result_fini(&r);
+    cf_cells_close(&cells);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(copies_of_an_unlabelled_image_may_contradict),
+        cmocka_unit_test(near_copies_of_an_unlabelled_image_may_contradict),
+    };
+    return cmocka_run_group_tests(tests, set_up, tear_down);
+}
