@@ -141,16 +141,27 @@ static void captions_title_and_labels_put_ink(void **state)
 }
 
 /* However long a name is, nothing is drawn outside the picture's column, and the sheet is as wide
- * as with a short one. Bytes that are no UTF-8 and control characters do not stop the drawing. */
+ * as with a short one. Bytes that are no UTF-8, noncharacters and control characters do not stop
+ * the drawing. */
 static void long_and_odd_captions_stay_in_their_column(void **state)
 {
     (void)state;
     char name[3000];
     memset(name, 'W', sizeof name);
     name[sizeof name - 1] = '\0';
-    const char *captions[] = {"short", name, "\xff\xfe Latin-1 \xe9t\xe9, \x01\x1b[0m", "µ漢字 é"};
+    /* the last ones: U+FFFE, U+FFFF, U+FDD0, U+FDEF, U+1FFFE, U+10FFFF */
+    const char *captions[] = {"short",
+                              name,
+                              "\xff\xfe Latin-1 \xe9t\xe9, \x01\x1b[0m",
+                              "µ漢字 é",
+                              "a \xef\xbf\xbe",
+                              "a \xef\xbf\xbf",
+                              "a \xef\xb7\x90",
+                              "a \xef\xb7\xaf",
+                              "a \xf0\x9f\xbf\xbe",
+                              "a \xf4\x8f\xbf\xbf"};
     int width = 0;
-    for (int k = 0; k < 4; k++) {
+    for (size_t k = 0; k < sizeof captions / sizeof captions[0]; k++) {
         cf_sheet *s;
         assert_int_equal(cf_sheet_create(1, TILE, NULL, &s), CF_OK);
         assert_int_equal(cf_sheet_tile(s, NULL, 0, 0, captions[k], NULL), CF_OK);

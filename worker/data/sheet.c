@@ -80,8 +80,20 @@ static cf_err check_size(const cf_sheet *s)
 
 /* ---- filling ---- */
 
-/* A copy of n bytes that cairo will take: what is no UTF-8 becomes U+FFFD, control characters
- * blanks. */
+/* Whether the well-formed character at c is one of Unicode's 66 noncharacters, U+FDD0 to U+FDEF and
+ * the last two of each plane (The Unicode Standard 15.0, 23.7): cairo takes them for no UTF-8 and
+ * refuses the whole text. */
+static bool is_noncharacter(const char *c, size_t length)
+{
+    const unsigned char *b = (const unsigned char *)c;
+    if (length < 3) return false;
+    uint32_t code = b[0] & (0xffu >> (length + 1));
+    for (size_t i = 1; i < length; i++) code = code << 6 | (b[i] & 0x3fu);
+    return (code & 0xfffeu) == 0xfffeu || (code >= 0xfdd0 && code <= 0xfdef);
+}
+
+/* A copy of n bytes that cairo will take: what is no UTF-8 and what is no character become U+FFFD,
+ * control characters blanks. */
 static cf_err copy_text(const char *text, size_t n, char **out)
 {
     cf_buf clean = {0};
@@ -90,7 +102,7 @@ static cf_err copy_text(const char *text, size_t n, char **out)
     memcpy(bytes, text, n);
     for (const char *c = bytes; *c;) {
         size_t length = cf_utf8_length(c);
-        if (length == 0)
+        if (length == 0 || is_noncharacter(c, length))
             cf_buf_add(&clean, "\xef\xbf\xbd", 3);
         else if (length == 1 && iscntrl((unsigned char)*c))
             cf_buf_add(&clean, " ", 1);
@@ -344,10 +356,14 @@ cf_err cf_sheet_write(const cf_sheet *s, const char *path)
 {
     cairo_surface_t *surface =
         cairo_image_surface_create(CAIRO_FORMAT_RGB24, (int)sheet_width(s), (int)sheet_height(s));
-    cairo_t *cr = cairo_create(surface);
-    draw(surface, cr, s);
-    cairo_status_t status = cairo_status(cr);
-    cairo_destroy(cr);
+    /* without memory the surface has no pixels, and draw_pixels would write to NULL */
+    cairo_status_t status = cairo_surface_status(surface);
+    if (status == CAIRO_STATUS_SUCCESS) {
+        cairo_t *cr = cairo_create(surface);
+        draw(surface, cr, s);
+        status = cairo_status(cr);
+        cairo_destroy(cr);
+    }
     cf_err err = status == CAIRO_STATUS_SUCCESS ? save(surface, path)
                                                 : cf_fail(CF_E_UNEXPECTED, "%s: cairo: %s", path,
                                                           cairo_status_to_string(status));

@@ -29,8 +29,8 @@ CF_CHECKED cf_err cf_sheet_row(cf_sheet *s, const char *label);
  * [h][w][3], scaled to fit the square with its aspect kept; NULL leaves the place empty. caption:
  * up to two lines of UTF-8 parted by '\n', cut in the middle with an ellipsis to fit (names differ
  * at their ends), NULL for none. color: frame, "#rrggbb"; NULL for none. Nothing is borrowed after
- * the call; bytes that are not UTF-8 are drawn as U+FFFD. Errors: CF_E_USAGE for a sheet higher
- * than CF_SHEET_MAX_SIDE, for a colour of another form. */
+ * the call; bytes that are not UTF-8, and noncharacters, are drawn as U+FFFD. Errors: CF_E_USAGE
+ * for a sheet higher than CF_SHEET_MAX_SIDE, for a colour of another form. */
 CF_CHECKED cf_err cf_sheet_tile(cf_sheet *s, const uint8_t *pixels, int h, int w,
                                 const char *caption, const char *color);
 
