@@ -46,15 +46,9 @@ static cf_err open_cells(const cf_predict_wishes *w, const cf_saved *run, cf_cel
     return CF_OK;
 }
 
-static bool all_scales_known(const cf_predict_wishes *w)
-{
-    for (size_t i = 0; i < w->sources.operands.n; i++)
-        if (w->sources.sources[i].um_per_px <= 0) return false;
-    return true;
-}
-
-/* The images are cut and resized as those that the network learnt from. */
-static cf_cut cut_as_run(const cf_predict_wishes *w, const cf_saved *run)
+/* The images are cut and resized as those that the network learnt from. cropped: where packing
+ * says whether they are cut to the run's field. */
+static cf_cut cut_as_run(const cf_predict_wishes *w, const cf_saved *run, bool *cropped)
 {
     cf_cut cut = {.patch = (int)w->patch, .size = (int)w->size};
     if (cut.size == 0 && run->height == run->width) cut.size = run->height;
@@ -66,12 +60,24 @@ static cf_cut cut_as_run(const cf_predict_wishes *w, const cf_saved *run)
     }
     if (w->crop_um >= 0) {
         cut.crop_um = w->crop_um;
-    } else if (run->um_per_px > 0 && all_scales_known(w)) {
+    } else if (run->um_per_px > 0) {
         cut.crop_um = run->um_per_px * run->height;
-        cf_log_info("images are cut to the run's field of %.4g um (--crop-um F; 0: whole)",
-                    cut.crop_um);
+        cut.cropped = cropped;
     }
     return cut;
+}
+
+static void tell_cut(const cf_cut *cut, const cf_pack_result *r)
+{
+    if (cut->cropped == NULL || r->n_found == 0) return;
+    if (*cut->cropped)
+        cf_log_info("images are cut to the run's field of %.4g um (--crop-um F; 0: whole)",
+                    cut->crop_um);
+    else
+        cf_log_warn("not every image's pixel size is known, so that they are not cut to the run's "
+                    "field of %.4g um: cells may have another size than those it was trained on "
+                    "(--um-per-px F, or a column um_per_px in the manifest; --crop-um 0: whole)",
+                    cut->crop_um);
 }
 
 static bool on_progress(void *progress, int64_t done, int64_t total)
@@ -81,12 +87,15 @@ static bool on_progress(void *progress, int64_t done, int64_t total)
 }
 
 /* The packer's word where it stopped, without the name of a file that nobody asked for. */
-static cf_err judge(const cf_pack_result *r, cf_err err)
+static cf_err judge(const cf_predict_wishes *w, const cf_pack_result *r, cf_err err)
 {
-    if (err != CF_E_DATA || r->n_damaged == 0) return err;
+    if (r->interrupted)
+        return cf_fail(err, "interrupted while images were read; nothing was predicted");
+    bool stopped = !w->skip_damaged && r->n_damaged > 0;
+    if (err != CF_E_DATA || r->n_damaged == 0 || (!stopped && r->n_packed > 0)) return err;
     return cf_fail(CF_E_DATA, "%lld of %lld images cannot be read; nothing was predicted%s",
                    (long long)r->n_damaged, (long long)r->n_found,
-                   r->n_packed > 0 ? " (--skip-damaged leaves them out)" : "");
+                   stopped && r->n_damaged < r->n_found ? " (--skip-damaged leaves them out)" : "");
 }
 
 static cf_err pack(cf_predict_wishes *w, const cf_saved *run, const char *path, cf_strings *damaged)
@@ -94,13 +103,14 @@ static cf_err pack(cf_predict_wishes *w, const cf_saved *run, const char *path, 
     char scheme[CF_PATH_MAX];
     cf_pack_result r;
     cf_progress progress;
+    bool cropped = false;
     CF_TRY(cf_sources_make(&w->sources));
     CF_TRY(cf_path_join(scheme, sizeof scheme, run->dir, "scheme.yaml"));
     cf_pack_options o = {.sources = w->sources.sources,
                          .n_sources = (int)w->sources.operands.n,
                          .scheme = scheme,
                          .output = path,
-                         .cut = cut_as_run(w, run),
+                         .cut = cut_as_run(w, run, &cropped),
                          .unmapped = CF_UNMAPPED_KEEP,
                          .max_pixels = w->max_pixels,
                          .stains = w->stains ? CF_PACK_STAINS : CF_PACK_NO_STAINS,
@@ -110,10 +120,11 @@ static cf_err pack(cf_predict_wishes *w, const cf_saved *run, const char *path, 
     cf_progress_begin(&progress, "read");
     cf_err err = cf_pack(&o, &r);
     cf_progress_end(&progress);
+    tell_cut(&o.cut, &r);
     cf_sources_list_damaged(&r.damaged, "");
     for (size_t i = 0; i < r.notes.n; i++) cf_log_info("%s", r.notes.items[i]);
     if (*r.folds) unlink(r.folds); /* a split has no meaning here */
-    err = judge(&r, err);
+    err = judge(w, &r, err);
     *damaged = r.damaged; /* moved */
     r.damaged = (cf_strings){0};
     cf_pack_result_fini(&r);

@@ -10,12 +10,23 @@ static bool is_patch(const cf_listed *item)
     return item->x >= 0.0;
 }
 
+/* The side of the field, um; 0: all. */
+static double field_of(const cf_cut *c)
+{
+    return c->cropped != NULL && !*c->cropped ? 0.0 : c->crop_um;
+}
+
 cf_err cf_cut_check(const cf_cut *c, const cf_listing *list)
 {
     char path[CF_PATH_MAX];
+    if (c->cropped != NULL) *c->cropped = c->crop_um > 0.0;
     if (c->crop_um <= 0.0) return CF_OK;
     for (int64_t i = 0; i < list->n; i++) {
         if (list->items[i].um_per_px > 0.0) continue;
+        if (c->cropped != NULL) {
+            *c->cropped = false;
+            return CF_OK;
+        }
         CF_TRY(cf_listing_path(list, i, path, sizeof path));
         return cf_fail(CF_E_USAGE,
                        "--crop-um needs the pixel size of every image; %s has none (--um-per-px, "
@@ -28,7 +39,7 @@ cf_err cf_cut_check(const cf_cut *c, const cf_listing *list)
 cf_err cf_cut_check_none(const cf_cut *c, const cf_listing *list)
 {
     char path[CF_PATH_MAX];
-    if (c->size > 0 || c->crop_um > 0.0)
+    if (c->size > 0 || field_of(c) > 0.0)
         return cf_fail(CF_E_USAGE,
                        "--keep-encoded keeps image files as they are: %s would change their pixels",
                        c->size > 0 ? "--size" : "--crop-um");
@@ -47,7 +58,8 @@ cf_err cf_cut_check_none(const cf_cut *c, const cf_listing *list)
 /* The side to cut out, px; 0 for the whole image. */
 static int side_of(const cf_cut *c, const cf_listed *item)
 {
-    if (c->crop_um > 0.0) return (int)fmin(fmax(round(c->crop_um / item->um_per_px), 1.0), 1e6);
+    double field = field_of(c);
+    if (field > 0.0) return (int)fmin(fmax(round(field / item->um_per_px), 1.0), 1e6);
     return is_patch(item) ? c->patch : 0;
 }
 
@@ -55,7 +67,7 @@ double cf_cut_um_per_px(const cf_cut *c, const cf_listed *item, int height, int 
 {
     double um = item->um_per_px;
     int side = side_of(c, item);
-    if (c->crop_um > 0.0) return c->crop_um / (c->size > 0 ? c->size : side);
+    if (field_of(c) > 0.0) return c->crop_um / (c->size > 0 ? c->size : side);
     if (c->size == 0 || um == 0.0) return um;
     if (side > 0) return um * side / c->size;
     return height == width ? um * ((double)height / c->size) : 0.0;
@@ -65,11 +77,12 @@ static cf_err cut_out(const cf_cut *c, const char *name, const cf_listed *item, 
                       int side, cf_image *out)
 {
     if (side > in->width || side > in->height) {
-        if (c->crop_um > 0.0)
+        if (field_of(c) > 0.0)
             return cf_fail(CF_E_DATA,
                            "%s: a field of %g um is %d px at %g um/px, more than the image's %d x "
-                           "%d px",
-                           name, c->crop_um, side, item->um_per_px, in->width, in->height);
+                           "%d px%s",
+                           name, c->crop_um, side, item->um_per_px, in->width, in->height,
+                           c->cropped != NULL ? " (--crop-um 0 takes images whole)" : "");
         return cf_fail(CF_E_DATA, "%s: patches of %d px out of a field of %d x %d px", name, side,
                        in->width, in->height);
     }
@@ -91,7 +104,9 @@ cf_err cf_cut_apply(const cf_cut *c, const char *name, const cf_listed *item, cf
     cf_image piece = {0};
     const cf_image *from = in;
     int side = side_of(c, item), size = c->size;
+    int shorter = in->width < in->height ? in->width : in->height;
     *out = (cf_image){0};
+    if (c->cropped != NULL && !is_patch(item) && side == shorter + 1) side = shorter;
     if (side > 0 && (is_patch(item) || side != in->width || side != in->height)) {
         CF_TRY(cut_out(c, name, item, in, side, &piece));
         from = &piece;

@@ -8,11 +8,16 @@
 
 typedef struct cf_cut {
     double crop_um; /* side of the field to keep, round the centre, um; 0: all of it */
-    int patch;      /* side of what is cut out of a whole field without crop_um, px */
-    int size;       /* side to resize to, px; 0: as it is */
+    /* Borrowed; NULL: crop_um is a demand. Else it is a wish, for where the scale of every image is
+     * known: cf_cut_check says here whether it is, and images are whole otherwise. A field larger
+     * than its image by no more than a pixel is then the whole image. */
+    bool *cropped;
+    int patch; /* side of what is cut out of a whole field without crop_um, px */
+    int size;  /* side to resize to, px; 0: as it is */
 } cf_cut;
 
-/* CF_E_USAGE where crop_um is asked for and an image's scale is not known; it is named. */
+/* Comes before all else here. CF_E_USAGE where crop_um is demanded and an image's scale is not
+ * known; it is named. */
 CF_CHECKED cf_err cf_cut_check(const cf_cut *c, const cf_listing *list);
 /* CF_E_USAGE where anything would be cut or resized: files that are kept as they are decode to the
  * whole image. */
