@@ -161,7 +161,7 @@ static void put_share(cf_markdown *t, double value, bool known)
 {
     char text[32];
     snprintf(text, sizeof text, "%.3f", value);
-    cf_markdown_put(t, !known ? "–" : value < 1 ? text + 1 : text);
+    cf_markdown_put(t, !known ? "–" : text[0] == '0' ? text + 1 : text);
 }
 
 static cf_err given_table(const cf_predict_summary *m, cf_buf *out)
