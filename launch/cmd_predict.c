@@ -16,6 +16,7 @@
 #include "worker/data/image.h"
 #include "worker/data/loader.h"
 #include "worker/data/stain.h"
+#include "worker/model_build.h"
 #include "worker/predict.h"
 
 enum { MAX_LOADER_THREADS = 16 };
@@ -67,13 +68,13 @@ static int n_cores(void)
     return n < MAX_LOADER_THREADS ? n : MAX_LOADER_THREADS;
 }
 
-/* A run of a GPU in fp16 can be asked on a CPU too, which has no such type. */
-static cf_err fit_precision(const char *device, cf_config *config)
+/* The device has to be there, before images are read. A run of a GPU in fp16 can be asked on a CPU
+ * too, which has no such type. */
+static cf_err fit_device(const char *device, cf_config *config)
 {
     const cf_backend_ops *ops = NULL;
-    if (config->train_precision != CF_PRECISION_FP16) return CF_OK;
     CF_TRY(cf_backend_find(device, &ops));
-    if (ops->set_scale != NULL) return CF_OK;
+    if (config->train_precision != CF_PRECISION_FP16 || ops->set_scale != NULL) return CF_OK;
     config->train_precision = CF_PRECISION_FP32;
     cf_log_info("the run was trained in fp16, which device %s has not: fp32 is taken", ops->name);
     return CF_OK;
@@ -89,7 +90,7 @@ static cf_err set_config(const wishes *w, cf_config *config)
     if (w->batch > 0) config->train_micro_batch = w->batch;
     if (w->zoom > 0) config->augment_zoom = w->zoom;
     if (config->run_loader_threads < n_cores()) config->run_loader_threads = n_cores();
-    return fit_precision(w->device, config);
+    return fit_device(w->device, config);
 }
 
 static cf_err open_run(const wishes *w, const char *dir, prediction *x)
@@ -98,6 +99,11 @@ static cf_err open_run(const wishes *w, const char *dir, prediction *x)
     CF_TRY(cf_saved_open(dir, x->run));
     CF_TRY(choose_folds(w, x->run));
     CF_TRY(set_config(w, &x->run->config));
+    if (w->adapt && cf_model_norm(&x->run->config) != CF_NORM_BATCH)
+        return cf_fail(CF_E_USAGE,
+                       "--adapt-norm: %s: the network has no batch norm, so there are no moments "
+                       "to take from the images",
+                       dir);
     if (w->class_map != NULL) CF_TRY(cf_class_map_read(w->class_map, &x->run->scheme, &x->map));
     return CF_OK;
 }

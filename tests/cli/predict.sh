@@ -82,6 +82,22 @@ expect 0 "images/s" run u.cells -o u.csv
 check "packed for prediction" cmp all.csv u.csv
 check "nothing left in TMPDIR" [ -z "$(ls -A tmp)" ]
 
+# the run's field is cut where a source or a manifest knows all scales; where not, it is said
+cp -r run scaled
+sed -i 's,^# images: 36 x 36 px.*,# images: 36 x 36 px\, 0.1 um/px,' scaled/run.yaml
+expect 0 "not cut to the run's field of 3.6 um" scaled phantoms -o whole.csv
+check "whole without scales" cmp all.csv whole.csv
+expect 0 "images/s" scaled phantoms --crop-um 0 -o whole.csv
+check "whole on request" bash -c '! grep -q "the run.s field" err'
+expect 0 "cut to the run's field of 3.6 um" scaled phantoms --um-per-px 0.1 -o cut.csv
+check "a field changes probabilities" bash -c '! cmp -s all.csv cut.csv'
+sed 's/$/,0.1/; 1s/0.1$/um_per_px/' manifest.csv >scales.csv
+expect 0 "cut to the run's field of 3.6 um" scaled scales.csv -o scales-p.csv
+check "scales of a manifest" cmp <(rows cut.csv | cut -d, -f4-) <(rows scales-p.csv | cut -d, -f4-)
+expect 0 "images/s" scaled phantoms --um-per-px 0.088 -o pixel.csv # 41 of 40 px
+check "a field larger by a pixel" cmp all.csv pixel.csv
+expect 3 "--crop-um 0 takes images whole" scaled phantoms --um-per-px 0.08 -o x.csv
+
 # labels: the class map goes first, the scheme's aliases next; the rest stays without a class
 cp -r phantoms named
 mv named/NGS named/Neutrophil
@@ -128,6 +144,15 @@ check "a table of sites" grep -q "| b  *|" out
 expect 0 "moments of the norms" run a=phantoms --adapt-norm -o site-a.csv
 expect 0 "moments of the norms" run b=north --adapt-norm -o site-b.csv
 check "a site's moments are its own" cmp sites.csv <(cat site-a.csv <(tail -n +2 site-b.csv))
+# 2001 times the same image, once with another label: a share that rounds to one
+class="$(tail -n 1 single.csv | cut -d, -f5)" wrong=BLA
+[ "$class" = BLA ] && wrong=LYT
+mkdir -p "many/$class" "many/$wrong"
+seq 2001 | sed "s,.*,$last many/$class/&.png," | xargs -n 2 ln
+ln "$last" "many/$wrong/0.png"
+expect 0 "images/s" run a=many b=north -o many.csv
+check "nearly all" grep -q "| a  *| *2002 | *2002 | *1.000 " out
+
 expect 0 "moments of the norms" run cells.cells --adapt-norm --adapt-share 0 -o zero.csv
 check "share 0 is the run's own" cmp all.csv zero.csv
 expect 0 "images/s" run phantoms --stain-reference "$last" -o stain.csv
@@ -161,6 +186,12 @@ expect 3 "1 of 31 images cannot be read; nothing was predicted" run flat -o x.cs
 check "the image is named" grep -q "flat/broken.png" err
 expect 0 "flat/broken.png" run flat --skip-damaged -o flat2.csv
 check "the others are predicted" cmp flat.csv flat2.csv
+mkdir ruined
+cp flat/broken.png ruined/
+expect 3 "1 of 1 images cannot be read; nothing was predicted$" run ruined --skip-damaged -o x.csv
+cp -r run group
+sed -i 's/^\( *\)norm: .*/\1norm: group/' group/run.yaml
+expect 2 "no batch norm" group no-such --adapt-norm -o x.csv # before any image is looked for
 expect 3 "broken.png" run phantoms --stain-reference flat/broken.png -o x.csv
 cp -r run begun
 rm begun/fold-*/*.ckpt
