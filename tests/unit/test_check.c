@@ -224,36 +224,6 @@ static void transforms_are_told(void **state)
     cf_cells_close(&cells);
 }
 
-/* ---- conflicts ---- */
-
-static void most_serious_pairs_come_first(void **state)
-{
-    (void)state;
-    static uint8_t pixels[BYTES];
-    cf_cells_writer *w = begin("conflicts.cells");
-    /* pairs: same fold, other label, other fold; far apart in the file */
-    const int labels[6] = {0, 0, 0, 0, 1, 0};
-    const uint8_t folds[6] = {0, 1, 2, 0, 1, 3};
-    char id[16];
-    for (int i = 0; i < 6; i++) {
-        paint(0, i % 3, pixels);
-        snprintf(id, sizeof id, "%d", i);
-        add(w, id, labels[i], "", pixels);
-    }
-    cf_cells cells = finish(w, "conflicts.cells");
-    cf_check_result r = checked(&cells, folds, 1);
-    assert_int_equal(r.n_exact, 3);
-    assert_int_equal(r.duplicates[0].a, 2);
-    assert_int_equal(r.duplicates[0].conflicts, CF_CONFLICT_FOLD);
-    assert_int_equal(r.duplicates[1].a, 1);
-    assert_int_equal(r.duplicates[1].conflicts, CF_CONFLICT_LABEL);
-    assert_int_equal(r.duplicates[2].conflicts, 0);
-    assert_int_equal(r.n_of_conflict[3], 1);
-    assert_int_equal(r.n_of_conflict[2], 1);
-    cf_check_result_fini(&r);
-    cf_cells_close(&cells);
-}
-
 /* ---- damaged and odd images ---- */
 
 static void changed_pixels_are_damage(void **state)
@@ -421,6 +391,24 @@ static void site_distances_are_what_they_should_be(void **state)
     cf_cells_close(&cells);
 }
 
+/* Site b's images stand between those of site a; site c has none, as a file of another's making
+ * may.
+ */
+static void images_are_put_in_order_of_their_sites(void **state)
+{
+    (void)state;
+    int32_t sites[5] = {0, 2, 0, 2, 0};
+    char *names[3] = {"a", "c", "b"};
+    const cf_cells cells = {.n = 5, .sites = sites, .site_names = {.items = names, .n = 3}};
+    const int32_t expected[5] = {0, 2, 4, 1, 3};
+    const int64_t begin[4] = {0, 3, 3, 5};
+    cf_site_order order;
+    must(cf_site_order_init(&cells, &order));
+    assert_memory_equal(order.images, expected, sizeof expected);
+    assert_memory_equal(order.begin, begin, sizeof begin);
+    cf_site_order_fini(&order);
+}
+
 /* ---- files ---- */
 
 static void files_are_written_and_old_sheets_removed(void **state)
@@ -476,11 +464,11 @@ int main(void)
         cmocka_unit_test(two_pictures_of_one_cell_are_found),
         cmocka_unit_test(one_picture_is_enough_to_check),
         cmocka_unit_test(transforms_are_told),
-        cmocka_unit_test(most_serious_pairs_come_first),
         cmocka_unit_test(changed_pixels_are_damage),
         cmocka_unit_test(odd_images_are_named_by_rule),
         cmocka_unit_test(blank_images_are_no_near_duplicates),
         cmocka_unit_test(site_distances_are_what_they_should_be),
+        cmocka_unit_test(images_are_put_in_order_of_their_sites),
         cmocka_unit_test(files_are_written_and_old_sheets_removed),
     };
     return cmocka_run_group_tests(tests, set_up, tear_down);

@@ -4,6 +4,7 @@
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <stdio.h>
 
 #include <cmocka.h>
 
@@ -71,11 +72,39 @@ static void paint(int label, int64_t k, uint8_t *pixels)
     cf_synth_paint(&scheme, label, k, SIDE, SEED, scratch, pixels);
 }
 
-static cf_check_result checked(const cf_cells *cells)
+static cf_check_result checked(const cf_cells *cells, const uint8_t *fold_of)
 {
     cf_check_result r;
-    must(cf_check(&(cf_check_options){.cells = cells, .threads = 1}, &r));
+    must(cf_check(&(cf_check_options){.cells = cells, .fold_of = fold_of, .threads = 1}, &r));
     return r;
+}
+
+static void most_serious_pairs_come_first(void **state)
+{
+    (void)state;
+    static uint8_t pixels[BYTES];
+    cf_cells_writer *w = begin("conflicts.cells");
+    /* pairs: same fold, other label, other fold; far apart in the file */
+    const int labels[6] = {0, 0, 0, 0, 1, 0};
+    const uint8_t folds[6] = {0, 1, 2, 0, 1, 3};
+    char id[16];
+    for (int i = 0; i < 6; i++) {
+        paint(0, i % 3, pixels);
+        snprintf(id, sizeof id, "%d", i);
+        add(w, id, labels[i], "", pixels);
+    }
+    cf_cells cells = finish(w, "conflicts.cells");
+    cf_check_result r = checked(&cells, folds);
+    assert_int_equal(r.n_exact, 3);
+    assert_int_equal(r.duplicates[0].a, 2);
+    assert_int_equal(r.duplicates[0].conflicts, CF_CONFLICT_FOLD);
+    assert_int_equal(r.duplicates[1].a, 1);
+    assert_int_equal(r.duplicates[1].conflicts, CF_CONFLICT_LABEL);
+    assert_int_equal(r.duplicates[2].conflicts, 0);
+    assert_int_equal(r.n_of_conflict[3], 1);
+    assert_int_equal(r.n_of_conflict[2], 1);
+    cf_check_result_fini(&r);
+    cf_cells_close(&cells);
 }
 
 /* The first of four copies has neither label nor patient; what the others contradict each other in
@@ -91,7 +120,7 @@ static void copies_of_an_unlabelled_image_may_contradict(void **state)
     add(w, "2", 1, "anna", pixels);
     add(w, "3", CF_LABEL_UNKNOWN, "bert", pixels);
     cf_cells cells = finish(w, "unlabelled.cells");
-    cf_check_result r = checked(&cells);
+    cf_check_result r = checked(&cells, NULL);
     assert_int_equal(r.n_exact, 5); /* each with the first, 1 with 2, 2 with 3 */
     assert_int_equal(r.n_surplus, 3);
     assert_int_equal(r.n_of_conflict[2], 1);
@@ -121,7 +150,7 @@ static void near_copies_of_an_unlabelled_image_may_contradict(void **state)
     add(w, "2", 2, "", pixels);
     cf_image_fini(&moved);
     cf_cells cells = finish(w, "nearly.cells");
-    cf_check_result r = checked(&cells);
+    cf_check_result r = checked(&cells, NULL);
     assert_int_equal(r.n_exact, 1);
     assert_int_equal(r.n_near, 2);
     assert_int_equal(r.n_surplus, 2);
@@ -135,6 +164,7 @@ static void near_copies_of_an_unlabelled_image_may_contradict(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(most_serious_pairs_come_first),
         cmocka_unit_test(copies_of_an_unlabelled_image_may_contradict),
         cmocka_unit_test(near_copies_of_an_unlabelled_image_may_contradict),
     };

@@ -7,6 +7,7 @@
 
 #include "kernels/base/mem.h"
 #include "worker/data/check_measure.h"
+#include "worker/data/check_sites.h"
 
 enum { SITE_MIN = 30 };
 
@@ -60,30 +61,26 @@ static bool is_plain(const cf_measure *m)
     return m->luma_sd < 10.0f || m->luma_mean < 25.0f || m->luma_mean > 248.0f;
 }
 
-/* values: [n] scratch, n at least as many as the site has images. False: too few to compare with.
- */
-static bool find_usual(const cf_cells *cells, const cf_measure *measures, int site, double *values,
-                       usual *u)
+/* images: [n], of one site. values: [n] scratch. False: too few to compare with. */
+static bool find_usual(const cf_measure *measures, const int32_t *images, int64_t n_images,
+                       double *values, usual *u)
 {
     int64_t n = 0;
-    for (int64_t i = 0; i < cells->n; i++)
-        if (cells->sites[i] == site && !is_plain(&measures[i]))
-            values[n++] = log_sharpness(&measures[i]);
+    for (int64_t k = 0; k < n_images; k++)
+        if (!is_plain(&measures[images[k]])) values[n++] = log_sharpness(&measures[images[k]]);
     if (n < SITE_MIN) return false;
     u->sharpness = median(values, n);
     u->sharpness_sd = robust_sd(values, n, u->sharpness, 0.05);
     for (int c = 0; c < 3; c++) {
         n = 0;
-        for (int64_t i = 0; i < cells->n; i++)
-            if (cells->sites[i] == site && !is_plain(&measures[i]))
-                values[n++] = (double)measures[i].mean[c];
+        for (int64_t k = 0; k < n_images; k++)
+            if (!is_plain(&measures[images[k]])) values[n++] = (double)measures[images[k]].mean[c];
         u->mean[c] = median(values, n);
         u->mean_sd[c] = robust_sd(values, n, u->mean[c], 2);
     }
     n = 0;
-    for (int64_t i = 0; i < cells->n; i++)
-        if (cells->sites[i] == site && !is_plain(&measures[i]))
-            values[n++] = (double)measures[i].spread;
+    for (int64_t k = 0; k < n_images; k++)
+        if (!is_plain(&measures[images[k]])) values[n++] = (double)measures[images[k]].spread;
     u->spread = median(values, n);
     return true;
 }
@@ -112,15 +109,22 @@ static unsigned judge_beside(const cf_measure *m, const usual *u)
 
 cf_err cf_odd_find(const cf_cells *cells, const cf_measure *measures, uint8_t *odd)
 {
-    double *values;
-    CF_TRY(cf_new(&values, (size_t)cells->n, sizeof *values));
+    double *values = NULL;
+    cf_site_order order;
+    cf_err err;
+    CF_TRY(cf_site_order_init(cells, &order));
+    CF_TRY_GOTO(cf_new(&values, (size_t)cells->n, sizeof *values), out);
     for (int64_t i = 0; i < cells->n; i++) odd[i] = (uint8_t)judge_alone(&measures[i]);
     for (size_t s = 0; s < cells->site_names.n; s++) {
         usual u;
-        if (!find_usual(cells, measures, (int)s, values, &u)) continue;
-        for (int64_t i = 0; i < cells->n; i++)
-            if (cells->sites[i] == (int)s) odd[i] |= (uint8_t)judge_beside(&measures[i], &u);
+        const int32_t *images = order.images + order.begin[s];
+        int64_t n = order.begin[s + 1] - order.begin[s];
+        if (!find_usual(measures, images, n, values, &u)) continue;
+        for (int64_t k = 0; k < n; k++)
+            odd[images[k]] |= (uint8_t)judge_beside(&measures[images[k]], &u);
     }
+out:
     free(values);
-    return CF_OK;
+    cf_site_order_fini(&order);
+    return err;
 }

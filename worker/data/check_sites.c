@@ -14,6 +14,35 @@ typedef struct spread {
     double mean[D], covariance[D][D]; /* n - 1 */
 } spread;
 
+/* ---- images by site ---- */
+
+cf_err cf_site_order_init(const cf_cells *cells, cf_site_order *order)
+{
+    size_t n_sites = cells->site_names.n;
+    *order = (cf_site_order){0};
+    cf_err err = cf_new(&order->images, (size_t)cells->n, sizeof *order->images);
+    if (err == CF_OK) err = cf_new(&order->begin, n_sites + 1, sizeof *order->begin);
+    if (err != CF_OK) {
+        cf_site_order_fini(order);
+        return err;
+    }
+    /* counting sort: begin[s] is first where site s ends and moves down to where it begins */
+    for (int64_t i = 0; i < cells->n; i++) order->begin[cells->sites[i]]++;
+    for (size_t s = 1; s <= n_sites; s++) order->begin[s] += order->begin[s - 1];
+    for (int64_t i = cells->n - 1; i >= 0; i--)
+        order->images[--order->begin[cells->sites[i]]] = (int32_t)i;
+    return CF_OK;
+}
+
+void cf_site_order_fini(cf_site_order *order)
+{
+    free(order->images);
+    free(order->begin);
+    *order = (cf_site_order){0};
+}
+
+/* ---- one site ---- */
+
 static void put_features(const cf_measure *m, double f[D])
 {
     for (int c = 0; c < 3; c++) {
@@ -21,8 +50,6 @@ static void put_features(const cf_measure *m, double f[D])
         f[3 + c] = (double)m->sd[c];
     }
 }
-
-/* ---- one site ---- */
 
 /* sRGB to CIELAB, white D65 (IEC 61966-2-1, CIE 15). */
 static void to_lab(const double rgb[3], double lab[3])
@@ -92,17 +119,24 @@ static int compare_floats(const void *a, const void *b)
 static cf_err median_sharpness(const cf_cells *cells, const cf_measure *measures,
                                const uint8_t *left_out, cf_sites *s)
 {
-    float *values;
-    CF_TRY(cf_new(&values, (size_t)cells->n, sizeof *values));
+    float *values = NULL;
+    cf_site_order order;
+    cf_err err;
+    CF_TRY(cf_site_order_init(cells, &order));
+    CF_TRY_GOTO(cf_new(&values, (size_t)cells->n, sizeof *values), out);
     for (int t = 0; t < s->n; t++) {
         int64_t n = 0;
-        for (int64_t i = 0; i < cells->n; i++)
-            if (cells->sites[i] == t && !left_out[i]) values[n++] = measures[i].sharpness;
+        for (int64_t k = order.begin[t]; k < order.begin[t + 1]; k++) {
+            int32_t i = order.images[k];
+            if (!left_out[i]) values[n++] = measures[i].sharpness;
+        }
         qsort(values, (size_t)n, sizeof *values, compare_floats);
         if (n > 0) s->colors[t].sharpness = (double)values[n / 2];
     }
+out:
     free(values);
-    return CF_OK;
+    cf_site_order_fini(&order);
+    return err;
 }
 
 static void describe(cf_site_color *c, const spread *p)

@@ -48,4 +48,17 @@ CF_CHECKED cf_err cf_sites_compare(const cf_cells *cells, const cf_measure *meas
                                    const uint8_t *left_out, cf_sites *sites);
 void cf_sites_fini(cf_sites *sites);
 
+/* Images by site: those of site s are images[begin[s]] to images[begin[s + 1] - 1], in their order
+ * in the file. A file may name as many sites as images, so nothing goes over all images once a
+ * site. */
+typedef struct cf_site_order {
+    int32_t *images; /* owned, [n] */
+    int64_t *begin;  /* owned, [n_sites + 1] */
+} cf_site_order;
+
+/* Sorts them in time n + n_sites. Release with cf_site_order_fini. Errors: CF_E_UNEXPECTED
+ * (memory). */
+CF_CHECKED cf_err cf_site_order_init(const cf_cells *cells, cf_site_order *order);
+void cf_site_order_fini(cf_site_order *order);
+
 #endif
