@@ -19,6 +19,30 @@ static const char *site_name(const cf_check_report *r, int s)
     return *name ? name : "not named";
 }
 
+/* A name from the file, on one line and without orders to the terminal: control characters, also
+ * those from U+0080 to U+009F (C1, ECMA-48), become blanks. */
+static void put_name(cf_buf *out, const char *name)
+{
+    for (const char *c = name; *c;) {
+        const unsigned char *b = (const unsigned char *)c;
+        size_t length = cf_utf8_length(c);
+        bool c1 = length == 2 && b[0] == 0xc2 && b[1] < 0xa0;
+        if (b[0] < 0x20 || b[0] == 0x7f || c1)
+            cf_buf_add(out, " ", 1);
+        else
+            cf_buf_add(out, length > 0 ? c : "?", length > 0 ? length : 1);
+        c += length > 0 ? length : 1;
+    }
+}
+
+static void put_names(cf_buf *out, const char *what, const char *a, const char *b)
+{
+    cf_buf_printf(out, "; %s ", what);
+    put_name(out, a);
+    cf_buf_printf(out, " and ");
+    put_name(out, b);
+}
+
 static void put_count(cf_buf *out, int64_t n, const char *one, const char *many)
 {
     cf_buf_printf(out, "%" PRId64 " %s", n, n == 1 ? one : many);
@@ -30,22 +54,24 @@ static void put_pair(const cf_check_report *r, const cf_duplicate *d, cf_buf *ou
 {
     const cf_cells *cells = r->options->cells;
     char words[96], folds[2][16];
-    cf_buf_printf(out, "    %s  %s  ", cells->ids[d->a], cells->ids[d->b]);
+    cf_buf_printf(out, "    ");
+    put_name(out, cells->ids[d->a]);
+    cf_buf_printf(out, "  ");
+    put_name(out, cells->ids[d->b]);
+    cf_buf_printf(out, "  ");
     if (d->exact)
         cf_buf_printf(out, "equal");
     else
         cf_buf_printf(out, "%.2f, %s", (double)d->similarity,
                       cf_align_words(&d->map, cells->height, cells->width, words));
     if (d->conflicts & CF_CONFLICT_FOLD)
-        cf_buf_printf(out, "; folds %s and %s", cf_check_fold(r->options, d->a, folds[0]),
-                      cf_check_fold(r->options, d->b, folds[1]));
+        put_names(out, "folds", cf_check_fold(r->options, d->a, folds[0]),
+                  cf_check_fold(r->options, d->b, folds[1]));
     if (d->conflicts & CF_CONFLICT_LABEL)
-        cf_buf_printf(out, "; labels %s and %s", cf_check_label(cells, d->a),
-                      cf_check_label(cells, d->b));
+        put_names(out, "labels", cf_check_label(cells, d->a), cf_check_label(cells, d->b));
     if (d->conflicts & CF_CONFLICT_PATIENT)
-        cf_buf_printf(out, "; patients %s and %s",
-                      cells->patient_names.items[cells->patients[d->a]],
-                      cells->patient_names.items[cells->patients[d->b]]);
+        put_names(out, "patients", cells->patient_names.items[cells->patients[d->a]],
+                  cells->patient_names.items[cells->patients[d->b]]);
     cf_buf_printf(out, "\n");
 }
 
@@ -70,7 +96,9 @@ static void put_damaged(const cf_check_report *r, cf_buf *out)
     cf_buf_printf(out, " are not those that were packed. Pack again from the originals.\n");
     for (int64_t i = 0; i < r->options->cells->n && shown < r->show; i++) {
         if (!r->result->damaged[i]) continue;
-        cf_buf_printf(out, "    %s\n", r->options->cells->ids[i]);
+        cf_buf_printf(out, "    ");
+        put_name(out, r->options->cells->ids[i]);
+        cf_buf_printf(out, "\n");
         shown++;
     }
 }
@@ -134,8 +162,9 @@ static void put_odd(const cf_check_report *r, cf_buf *out)
     for (int64_t i = 0; i < r->options->cells->n && shown < r->show; i++) {
         char words[160];
         if (!c->odd[i]) continue;
-        cf_buf_printf(out, "    %s  %s\n", r->options->cells->ids[i],
-                      cf_odd_words(c->odd[i], words));
+        cf_buf_printf(out, "    ");
+        put_name(out, r->options->cells->ids[i]);
+        cf_buf_printf(out, "  %s\n", cf_odd_words(c->odd[i], words));
         shown++;
     }
 }
@@ -185,8 +214,9 @@ static void put_few(const cf_check_report *r, cf_buf *out)
     for (int k = 0; k < scheme->n_classes; k++) {
         int64_t total = class_total(c, k);
         if (total >= r->few) continue;
-        cf_buf_printf(out, "%s %s %" PRId64,
-                      any ? "," : "FEW: classes with few images:", scheme->classes[k].code, total);
+        cf_buf_printf(out, "%s ", any ? "," : "FEW: classes with few images:");
+        put_name(out, scheme->classes[k].code);
+        cf_buf_printf(out, " %" PRId64, total);
         any = true;
     }
     if (any) cf_buf_printf(out, ". Their scores will vary much between folds.\n");

@@ -83,12 +83,15 @@ static cf_err check(check_job *job, const cf_cells *cells)
         CF_TRY_GOTO(cf_folds_read(job->folds, cells, &n_folds, fold_of), out);
         options.fold_of = fold_of;
     }
+    /* before the search, which may take long, and printed before it is written: a folder that
+     * cannot be made, or a disk that is full, must not cost the findings */
+    if (job->folder) CF_TRY_GOTO(cf_dir_make(job->folder), out);
     cf_progress_begin(&whole, "checked");
     err = cf_check(&options, &result);
     if (job->stage) cf_progress_end(&job->progress);
     if (err != CF_OK) goto out;
-    if (job->folder) CF_TRY_GOTO(cf_check_write(&options, &result, job->folder), out);
     CF_TRY_GOTO(print(job, &options, &result, cf_progress_end(&whole)), out);
+    if (job->folder) CF_TRY_GOTO(cf_check_write(&options, &result, job->folder), out);
     err = judge(job, &result);
 out:
     cf_check_result_fini(&result);

@@ -35,6 +35,34 @@ expect 2 "--similarity" "$program" check "$work/x.cells" --similarity 2
 for file in counts.csv duplicates.csv odd.csv sites.csv site_pairs.csv pairs-01.png; do
   [ -s "$work/report/$file" ] || { echo "FAILED: no $file"; failed=1; }
 done
+
+# a folder that cannot be made is told before the search, and a file that cannot be written costs no findings
+: >"$work/file"
+expect 5 "make folder" "$program" check "$work/x.cells" -o "$work/file/report"
+if grep -q "LABELS" "$work/out"; then echo "FAILED: searched before -o was looked at"; failed=1; fi
+mkdir -p "$work/taken/duplicates.csv"
+expect 5 "LABELS: 1 pair of the same picture" "$program" check "$work/x.cells" -o "$work/taken"
+expect 5 "duplicates.csv" "$program" check "$work/x.cells" -o "$work/taken"
+
+# names are told on one line and give no orders to the terminal: a line feed, an escape and U+009B (CSI). The header's
+# CRC-32C (byte 32) is made right, and its content hash is the one that the program says it found.
+python3 - "$program" "$work/x.cells" "$work/named.cells" <<'PYTHON' || exit 1
+import re, struct, subprocess, sys
+def write(b):
+    crc = 0xffffffff
+    for byte in b[struct.unpack_from("<Q", b, 24)[0]:]:
+        crc ^= byte
+        for _ in range(8):
+            crc = crc >> 1 ^ (0x82f63b78 if crc & 1 else 0)
+    struct.pack_into("<I", b, 32, crc ^ 0xffffffff)
+    open(sys.argv[3], "wb").write(b)
+b = bytearray(open(sys.argv[2], "rb").read().replace(b"EOS_00099", b"E\nS\x1b[m\xc2\x9b9"))
+write(b)
+said = subprocess.run([sys.argv[1], "check", sys.argv[3]], capture_output=True, text=True).stderr
+hashes = re.search("expected content hash ([0-9a-f]+), found ([0-9a-f]+)", said).groups()
+write(b.replace(*(struct.pack("<Q", int(h, 16)) for h in hashes)))
+PYTHON
+expect 0 "EOS/E S [m 9.png" "$program" check "$work/named.cells"
 python3 - "$work/x.cells" <<'PYTHON' || exit 1
 import sys
 with open(sys.argv[1], "r+b") as f:
