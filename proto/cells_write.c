@@ -12,8 +12,11 @@
 #include "proto/names.h"
 #include "proto/wire.h"
 
+enum { WRITEBACK_BYTES = 32 << 20 };
+
 struct cf_cells_writer {
     cf_file file;
+    uint64_t asked;                  /* bytes that the system was asked to put on disk */
     char *scheme_name, *scheme_text; /* owned */
     int n_classes;
     int height, width;
@@ -92,7 +95,6 @@ cf_err cf_cells_create(const char *path, const cf_scheme *scheme, int height, in
     CF_TRY_GOTO(cf_strdup(scheme->name, &w->scheme_name), out);
     CF_TRY_GOTO(cf_strdup(scheme->text, &w->scheme_text), out);
     CF_TRY_GOTO(cf_file_create(path, &w->file), out);
-    CF_TRY_GOTO(cf_file_stream(&w->file), out);
     CF_TRY_GOTO(cf_file_write(&w->file, zeros, sizeof zeros), out);
     *out = w;
     return CF_OK;
@@ -159,6 +161,17 @@ static cf_err name_number(cf_names *names, const char *name, uint32_t *number)
     return cf_names_add(names, name, strlen(name), number, &added);
 }
 
+/* Asks the system to begin with what has come since the last time, so that the disk works while
+ * images are decoded and not only in the fsync at the end. Advice: what it returns does not
+ * matter, a real failure comes with fsync. */
+static void start_writeback(cf_cells_writer *w)
+{
+    uint64_t n = w->file.offset - w->asked;
+    if (n < WRITEBACK_BYTES) return;
+    (void)sync_file_range(w->file.fd, (off_t)w->asked, (off_t)n, SYNC_FILE_RANGE_WRITE);
+    w->asked += n;
+}
+
 cf_err cf_cells_add(cf_cells_writer *w, const cf_cells_entry *e)
 {
     uint32_t number = 0, site = 0, patient = 0, given = 0;
@@ -187,8 +200,10 @@ cf_err cf_cells_add(cf_cells_writer *w, const cf_cells_entry *e)
     if (e->stain) w->stains[number] = *e->stain;
     w->hashes[number] = e->hash ? *e->hash : cf_hash64(e->pixels, w->pixel_bytes);
     if (e->encoded) w->image_bytes[number] = (uint32_t)e->n_encoded;
-    return cf_file_write(&w->file, e->encoded ? e->encoded : e->pixels,
-                         e->encoded ? e->n_encoded : w->pixel_bytes);
+    CF_TRY(cf_file_write(&w->file, e->encoded ? e->encoded : e->pixels,
+                         e->encoded ? e->n_encoded : w->pixel_bytes));
+    start_writeback(w);
+    return CF_OK;
 }
 
 void cf_cells_set_um_per_px(cf_cells_writer *w, double um_per_px)

@@ -154,8 +154,6 @@ cf_err cf_file_create(const char *path, cf_file *file)
 {
     file->fd = -1;
     file->offset = 0;
-    file->block = NULL;
-    file->held = 0;
     int n = snprintf(file->path, sizeof file->path, "%s", path);
     int m = snprintf(file->temporary, sizeof file->temporary, "%s.tmp-%08x-%ld", path, host_mark(),
                      (long)getpid());
@@ -169,75 +167,16 @@ cf_err cf_file_create(const char *path, cf_file *file)
     return CF_OK;
 }
 
-/* Direct writes want addresses, offsets and lengths in multiples of the disk's blocks. */
-enum { STREAM_BLOCK = 1 << 20, STREAM_ALIGN = 4096, STREAM_CACHED = 128 << 20 };
-
-/* Direct writing on or off. False where the file system has none, or it was already so. */
-static bool set_direct(int fd, bool on)
-{
-    int flags = fcntl(fd, F_GETFL);
-    if (flags < 0 || !(flags & O_DIRECT) == !on) return false;
-    return fcntl(fd, F_SETFL, on ? flags | O_DIRECT : flags & ~O_DIRECT) == 0;
-}
-
-cf_err cf_file_stream(cf_file *file)
-{
-    if (file->offset > 0 || file->block != NULL)
-        return cf_fail(CF_E_UNEXPECTED, "%s: streamed after its first byte", file->path);
-    file->block = aligned_alloc(STREAM_ALIGN, STREAM_BLOCK);
-    if (file->block == NULL)
-        return cf_fail(CF_E_UNEXPECTED, "out of memory: %d bytes to write %s", STREAM_BLOCK,
-                       file->path);
-    return CF_OK;
-}
-
-/* Writes at the system's own place in the file. A direct write that the file system does not take,
- * or that goes on at an odd place after one cut short, is an ordinary one. */
-static cf_err write_on(const cf_file *file, const uint8_t *p, size_t n)
-{
-    while (n > 0) {
-        ssize_t done = write(file->fd, p, n);
-        if (done < 0 && (errno == EINTR || (errno == EINVAL && set_direct(file->fd, false))))
-            continue;
-        if (done < 0) return write_failed(file->fd, file->path, n);
-        p += done;
-        n -= (size_t)done;
-    }
-    return CF_OK;
-}
-
-/* Hands what is held to the system; what follows is written as it comes. */
-static cf_err end_stream(cf_file *file)
-{
-    if (file->block == NULL) return CF_OK;
-    (void)set_direct(file->fd, false); /* the rest is no whole block */
-    cf_err err = write_on(file, file->block, file->held);
-    free(file->block);
-    file->block = NULL;
-    file->held = 0;
-    return err;
-}
-
 cf_err cf_file_write(cf_file *file, const void *bytes, size_t n)
 {
     const uint8_t *p = bytes;
-    if (file->block == NULL) {
-        CF_TRY(write_on(file, p, n));
-        file->offset += n;
-        return CF_OK;
-    }
     while (n > 0) {
-        size_t room = STREAM_BLOCK - file->held, m = n < room ? n : room;
-        memcpy(file->block + file->held, p, m);
-        file->held += m;
-        file->offset += m;
-        p += m;
-        n -= m;
-        if (file->held < STREAM_BLOCK) break;
-        CF_TRY(write_on(file, file->block, STREAM_BLOCK));
-        file->held = 0;
-        /* where it cannot be had, blocks are written as anything else */
-        if (file->offset == STREAM_CACHED + n) (void)set_direct(file->fd, true);
+        ssize_t done = write(file->fd, p, n);
+        if (done < 0 && errno == EINTR) continue;
+        if (done < 0) return write_failed(file->fd, file->path, n);
+        p += done;
+        n -= (size_t)done;
+        file->offset += (uint64_t)done;
     }
     return CF_OK;
 }
@@ -249,7 +188,6 @@ cf_err cf_file_write_at(cf_file *file, uint64_t offset, const void *bytes, size_
         return cf_fail(CF_E_UNEXPECTED, "%s: write of %zu bytes at %llu past the end %llu",
                        file->path, n, (unsigned long long)offset, (unsigned long long)file->offset);
     }
-    CF_TRY(end_stream(file));
     while (n > 0) {
         ssize_t done = pwrite(file->fd, p, n, (off_t)offset);
         if (done < 0 && errno == EINTR) continue;
@@ -289,9 +227,8 @@ static cf_err sync_folder_of(const char *path)
 cf_err cf_file_commit(cf_file *file)
 {
     if (file->fd < 0) return cf_fail(CF_E_UNEXPECTED, "%s: commit of a closed file", file->path);
-    cf_err err = end_stream(file);
-    if (err == CF_OK && sync_fd(file->fd) != 0)
-        err = write_failed(file->fd, file->path, (size_t)file->offset);
+    cf_err err = CF_OK;
+    if (sync_fd(file->fd) != 0) err = write_failed(file->fd, file->path, (size_t)file->offset);
     /* Network file systems report a full disk at close. */
     if (close(file->fd) != 0 && errno != EINTR && err == CF_OK) {
         err = cf_fail_errno(CF_E_DISK, "%s: close after %llu bytes", file->path,
@@ -311,8 +248,6 @@ cf_err cf_file_commit(cf_file *file)
 void cf_file_abandon(cf_file *file)
 {
     if (file->fd < 0) return;
-    free(file->block);
-    file->block = NULL;
     close(file->fd);
     file->fd = -1;
     unlink(file->temporary);

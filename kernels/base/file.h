@@ -26,21 +26,14 @@ void cf_map_close(cf_map *map);
 
 /* A file being written under a temporary name beside its final one. */
 typedef struct cf_file {
-    int fd;          /* -1 when closed */
-    uint64_t offset; /* bytes written so far */
-    uint8_t *block;  /* owned: what is not yet handed to the system; NULL: not streamed */
-    size_t held;     /* bytes in it */
+    int fd; /* -1 when closed */
+    uint64_t offset;
     char path[CF_PATH_MAX];
     char temporary[CF_PATH_MAX];
 } cf_file;
 /* Creates `<path>.tmp-<host>-<pid>` (host: eight hex digits of a hash of its name, since processes
  * of several hosts may share a folder); the folder must exist. */
 CF_CHECKED cf_err cf_file_create(const char *path, cf_file *file);
-/* For a file that may be large, before its first byte: what follows the first 128 MiB goes past the
- * page cache where the file system lets it, in blocks of 1 MiB, so that it takes little processor
- * time and pushes nothing else out of memory. An error of the disk may then come with a later
- * write, or with the commit. */
-CF_CHECKED cf_err cf_file_stream(cf_file *file);
 CF_CHECKED cf_err cf_file_write(cf_file *file, const void *bytes, size_t n);
 /* Writes over bytes already written; does not move the end. */
 CF_CHECKED cf_err cf_file_write_at(cf_file *file, uint64_t offset, const void *bytes, size_t n);

@@ -171,81 +171,6 @@ static void write_cut_short_fails_and_keeps_the_old_file(void **state)
     assert_no_temporaries();
 }
 
-enum { STREAMED = 3500000 }; /* three blocks and a part */
-
-static uint8_t byte_at(size_t i)
-{
-    return (uint8_t)(i * 2654435761u >> 13);
-}
-
-/* In pieces that neither begin nor end where blocks do. */
-static cf_err write_pieces(cf_file *file)
-{
-    static uint8_t piece[300007];
-    for (size_t at = 0; at < STREAMED;) {
-        size_t n = STREAMED - at < sizeof piece ? STREAMED - at : sizeof piece;
-        for (size_t i = 0; i < n; i++) piece[i] = byte_at(at + i);
-        CF_TRY(cf_file_write(file, piece, n));
-        at += n;
-    }
-    return CF_OK;
-}
-
-static void streamed_file_has_every_byte(void **state)
-{
-    (void)state;
-    const char *path = in_folder("streamed");
-    cf_file file;
-    cf_map map;
-    for (int patched = 0; patched < 2; patched++) {
-        assert_int_equal(cf_file_create(path, &file), CF_OK);
-        assert_int_equal(cf_file_stream(&file), CF_OK);
-        assert_int_equal(write_pieces(&file), CF_OK);
-        assert_int_equal(cf_file_stream(&file), CF_E_UNEXPECTED); /* too late */
-        if (patched) {
-            assert_int_equal(cf_file_write_at(&file, 1 << 20, "HEAD", 4), CF_OK);
-            assert_int_equal(cf_file_write(&file, "end", 3), CF_OK);
-        }
-        assert_int_equal(file.offset, STREAMED + (patched ? 3 : 0));
-        assert_int_equal(cf_file_commit(&file), CF_OK);
-        assert_int_equal(cf_map_open(path, &map), CF_OK);
-        assert_int_equal(map.n_bytes, file.offset);
-        for (size_t i = 0; i < STREAMED; i++)
-            if (map.bytes[i] != byte_at(i)) assert_true(patched && i >> 2 == 1 << 18);
-        if (patched) assert_memory_equal(map.bytes + (1 << 20), "HEAD", 4);
-        if (patched) assert_memory_equal(map.bytes + STREAMED, "end", 3);
-        cf_map_close(&map);
-    }
-    assert_int_equal(cf_file_create(path, &file), CF_OK);
-    assert_int_equal(cf_file_stream(&file), CF_OK);
-    assert_int_equal(cf_file_write(&file, "x", 1), CF_OK);
-    cf_file_abandon(&file);
-    assert_no_temporaries();
-}
-
-/* The limit is no multiple of a disk's block, so that a direct write cannot go up to it. */
-static void streamed_write_cut_short_fails(void **state)
-{
-    (void)state;
-    const char *path = in_folder("streamed-limited");
-    cf_file file;
-    struct rlimit before, limit;
-    assert_int_equal(getrlimit(RLIMIT_FSIZE, &before), 0);
-    limit = (struct rlimit){.rlim_cur = 2500001, .rlim_max = before.rlim_max};
-    void (*handler)(int) = signal(SIGXFSZ, SIG_IGN);
-    assert_int_equal(cf_file_create(path, &file), CF_OK);
-    assert_int_equal(cf_file_stream(&file), CF_OK);
-    assert_int_equal(setrlimit(RLIMIT_FSIZE, &limit), 0);
-    cf_err err = write_pieces(&file);
-    assert_int_equal(setrlimit(RLIMIT_FSIZE, &before), 0);
-    signal(SIGXFSZ, handler);
-    assert_int_equal(err, CF_E_DISK);
-    assert_non_null(strstr(cf_err_text(), "streamed-limited"));
-    cf_file_abandon(&file);
-    assert_false(cf_path_exists(path));
-    assert_no_temporaries();
-}
-
 static void full_disk_tells_bytes_needed_and_free(void **state)
 {
     (void)state;
@@ -442,8 +367,6 @@ int main(void)
         cmocka_unit_test(uncommitted_write_leaves_the_old_file),
         cmocka_unit_test(write_at_changes_what_is_there_only),
         cmocka_unit_test(write_cut_short_fails_and_keeps_the_old_file),
-        cmocka_unit_test(streamed_file_has_every_byte),
-        cmocka_unit_test(streamed_write_cut_short_fails),
         cmocka_unit_test(full_disk_tells_bytes_needed_and_free),
         cmocka_unit_test(folder_that_cannot_be_written_is_named),
         cmocka_unit_test(failed_rename_removes_the_temporary),

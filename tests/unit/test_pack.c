@@ -403,7 +403,7 @@ static void unwritable_output_is_a_disk_error(void **state)
 static void full_disk_keeps_the_file_that_was_there(void **state)
 {
     (void)state;
-    enum { WHOLE = 360 }; /* px: four images take more than a block of what is streamed */
+    enum { WHOLE = 360 }; /* px: a megabyte and more in all */
     fixture f;
     fixture_init(&f);
     for (int i = 0; i < 3; i++)
