@@ -5,6 +5,8 @@
 
 #include "coordinator/report.h"
 
+enum { DIGITS = 9 }; /* significant ones */
+
 typedef struct figure {
     const char *name;
     size_t offset;
@@ -29,20 +31,6 @@ enum {
     N_FIGURES = sizeof FIGURES / sizeof FIGURES[0],
     N_PUBLISHED = sizeof PUBLISHED / sizeof PUBLISHED[0]
 };
-
-static void put_number(cf_buf *out, double value, cf_csv_end end)
-{
-    char text[40] = "";
-    if (!isnan(value)) snprintf(text, sizeof text, "%.9g", value);
-    cf_csv_put(out, text, end);
-}
-
-static void put_count(cf_buf *out, int64_t count, cf_csv_end end)
-{
-    char text[40];
-    snprintf(text, sizeof text, "%lld", (long long)count);
-    cf_csv_put(out, text, end);
-}
 
 static void put_header(cf_buf *out)
 {
@@ -69,9 +57,9 @@ static void put_published(const cf_class *c, cf_buf *out)
     for (int i = 0; i < N_PUBLISHED; i++) {
         const void *member = (const char *)c + PUBLISHED[i].offset;
         const cf_published *p = member;
-        put_number(out, p->known ? p->mean : (double)NAN, CF_CSV_MORE);
-        put_number(out, p->known ? p->sd : (double)NAN,
-                   i == N_PUBLISHED - 1 ? CF_CSV_END_ROW : CF_CSV_MORE);
+        cf_csv_put_number(out, p->known ? p->mean : (double)NAN, DIGITS, CF_CSV_MORE);
+        cf_csv_put_number(out, p->known ? p->sd : (double)NAN, DIGITS,
+                          i == N_PUBLISHED - 1 ? CF_CSV_END_ROW : CF_CSV_MORE);
     }
 }
 
@@ -81,12 +69,12 @@ cf_err cf_report_csv(const cf_scheme *s, const cf_metrics *m, cf_buf *out)
     for (int k = 0; k < s->n_classes; k++) {
         cf_csv_put(out, s->classes[k].code, CF_CSV_MORE);
         cf_csv_put(out, s->classes[k].name, CF_CSV_MORE);
-        put_count(out, m->pooled.classes[k].support, CF_CSV_MORE);
+        cf_csv_put_integer(out, m->pooled.classes[k].support, CF_CSV_MORE);
         for (int i = 0; i < N_FIGURES; i++) {
             double mean, sd;
             cf_metrics_class_mean_sd(m, k, FIGURES[i].offset, &mean, &sd);
-            put_number(out, mean, CF_CSV_MORE);
-            put_number(out, sd, CF_CSV_MORE);
+            cf_csv_put_number(out, mean, DIGITS, CF_CSV_MORE);
+            cf_csv_put_number(out, sd, DIGITS, CF_CSV_MORE);
         }
         put_published(&s->classes[k], out);
     }
@@ -102,8 +90,8 @@ cf_err cf_report_confusion_csv(const cf_scheme *s, const cf_metrics *m, cf_buf *
     for (int i = 0; i < n; i++) {
         cf_csv_put(out, s->classes[i].code, CF_CSV_MORE);
         for (int k = 0; k < n; k++)
-            put_count(out, m->pooled.confusion[(int64_t)i * n + k],
-                      k == n - 1 ? CF_CSV_END_ROW : CF_CSV_MORE);
+            cf_csv_put_integer(out, m->pooled.confusion[(int64_t)i * n + k],
+                               k == n - 1 ? CF_CSV_END_ROW : CF_CSV_MORE);
     }
     return cf_buf_check(out);
 }

@@ -3,20 +3,17 @@
 #include <inttypes.h>
 #include <math.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "coordinator/markdown.h"
+#include "kernels/base/mem.h"
+#include "launch/class_table.h"
 #include "worker/data/check_files.h"
 
 int64_t cf_check_findings(const cf_check_result *r)
 {
     return r->n_damaged + r->n_odd + r->n_duplicates;
-}
-
-static const char *site_name(const cf_check_report *r, int s)
-{
-    const char *name = r->options->cells->site_names.items[s];
-    return *name ? name : "not named";
 }
 
 /* A name from the file, on one line and without orders to the terminal: control characters, also
@@ -171,8 +168,6 @@ static void put_odd(const cf_check_report *r, cf_buf *out)
 
 /* ---- text: counts and sites ---- */
 
-enum { SITE_COLUMNS = 8 }; /* more sites than this are only in the files */
-
 static int64_t class_total(const cf_check_result *c, int k)
 {
     int64_t total = 0;
@@ -183,27 +178,13 @@ static int64_t class_total(const cf_check_result *c, int k)
 static cf_err put_classes(const cf_check_report *r, cf_buf *out)
 {
     const cf_check_result *c = r->result;
-    const cf_scheme *scheme = &r->options->cells->scheme;
-    char columns[SITE_COLUMNS + 4] = "llr";
-    int n_sites = c->n_sites > 1 && c->n_sites <= SITE_COLUMNS ? c->n_sites : 0;
-    cf_markdown t;
-    for (int s = 0; s < n_sites; s++) columns[3 + s] = 'r';
-    cf_markdown_begin(&t, columns);
-    cf_markdown_put(&t, "code");
-    cf_markdown_put(&t, "class");
-    cf_markdown_put(&t, "images");
-    for (int s = 0; s < n_sites; s++) cf_markdown_put(&t, site_name(r, s));
-    for (int k = 0; k < c->n_classes; k++) {
-        bool labelled = k < scheme->n_classes;
-        int64_t total = class_total(c, k);
-        if (!labelled && total == 0) continue;
-        cf_markdown_put(&t, labelled ? scheme->classes[k].code : "-");
-        cf_markdown_put(&t, labelled ? scheme->classes[k].name : "without a label");
-        cf_markdown_putf(&t, "%" PRId64, total);
-        for (int s = 0; s < n_sites; s++)
-            cf_markdown_putf(&t, "%" PRId64, c->counts[(int64_t)k * c->n_sites + s].images);
-    }
-    return cf_markdown_print(&t, out);
+    size_t n = (size_t)c->n_classes * (size_t)c->n_sites;
+    int64_t *images;
+    CF_TRY(cf_new(&images, n, sizeof *images));
+    for (size_t i = 0; i < n; i++) images[i] = c->counts[i].images;
+    cf_err err = cf_class_table(r->options->cells, images, out);
+    free(images);
+    return err;
 }
 
 static void put_few(const cf_check_report *r, cf_buf *out)
@@ -240,8 +221,8 @@ static cf_err put_sites(const cf_check_report *r, cf_buf *out)
     for (int64_t k = 0; k < n; k++) {
         const cf_site_pair *p = &s->pairs[k];
         const double values[4] = {p->delta_e, p->effect, p->frechet, p->stain_angle};
-        cf_markdown_put(&t, site_name(r, p->a));
-        cf_markdown_put(&t, site_name(r, p->b));
+        cf_markdown_put(&t, cf_site_title(r->options->cells, p->a));
+        cf_markdown_put(&t, cf_site_title(r->options->cells, p->b));
         for (int i = 0; i < 4; i++)
             if (isnan(values[i]))
                 cf_markdown_put(&t, "-");

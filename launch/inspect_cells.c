@@ -2,8 +2,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-#include "coordinator/markdown.h"
 #include "kernels/base/mem.h"
+#include "launch/class_table.h"
 #include "launch/inspect.h"
 #include "proto/cells.h"
 #include "worker/memory.h"
@@ -12,7 +12,7 @@
 typedef struct counts {
     int64_t *of_class;      /* owned, [n_classes] */
     int64_t *of_site;       /* owned, [n_sites] */
-    int64_t *of_class_site; /* owned, [n_classes][n_sites] */
+    int64_t *of_class_site; /* owned, [n_classes + 1][n_sites]; the last row: without a label */
     int64_t patients_known; /* images with a patient */
     int n_classes, n_sites;
 } counts;
@@ -28,16 +28,17 @@ static cf_err counts_init(const cf_cells *cells, counts *c)
 {
     *c = (counts){.n_classes = cells->scheme.n_classes, .n_sites = (int)cells->site_names.n};
     size_t classes = (size_t)c->n_classes, sites = (size_t)c->n_sites, both;
-    if (!cf_size_mul(classes, sites, &both)) return cf_fail(CF_E_DATA, "%zu sites", sites);
+    if (!cf_size_mul(classes + 1, sites, &both)) return cf_fail(CF_E_DATA, "%zu sites", sites);
     CF_TRY(cf_new(&c->of_class, classes, sizeof(int64_t)));
     CF_TRY(cf_new(&c->of_site, sites, sizeof(int64_t)));
     CF_TRY(cf_new(&c->of_class_site, both, sizeof(int64_t)));
     for (int64_t i = 0; i < cells->n; i++) {
         c->of_site[cells->sites[i]]++;
         c->patients_known += cells->patients[i] >= 0;
-        if (cells->labels[i] == CF_LABEL_UNKNOWN) continue;
-        c->of_class[cells->labels[i]]++;
-        c->of_class_site[(int64_t)cells->labels[i] * c->n_sites + cells->sites[i]]++;
+        bool known = cells->labels[i] != CF_LABEL_UNKNOWN;
+        int64_t row = known ? cells->labels[i] : c->n_classes;
+        if (known) c->of_class[row]++;
+        c->of_class_site[row * c->n_sites + cells->sites[i]]++;
     }
     return CF_OK;
 }
@@ -75,29 +76,6 @@ static void print_json(const cf_inspection *i, const cf_cells *cells, const coun
     cf_buf_printf(out, "\n");
 }
 
-enum { SITE_COLUMNS = 12 }; /* more sites than this are listed, not set beside each other */
-
-static cf_err print_classes(const cf_cells *cells, const counts *c, cf_buf *out)
-{
-    char columns[SITE_COLUMNS + 4] = "llr";
-    int n_sites = c->n_sites > 1 && c->n_sites <= SITE_COLUMNS ? c->n_sites : 0;
-    cf_markdown t;
-    for (int s = 0; s < n_sites; s++) columns[3 + s] = 'r';
-    cf_markdown_begin(&t, columns);
-    cf_markdown_put(&t, "code");
-    cf_markdown_put(&t, "class");
-    cf_markdown_put(&t, "images");
-    for (int s = 0; s < n_sites; s++) cf_markdown_put(&t, cells->site_names.items[s]);
-    for (int k = 0; k < c->n_classes; k++) {
-        cf_markdown_put(&t, cells->scheme.classes[k].code);
-        cf_markdown_put(&t, cells->scheme.classes[k].name);
-        cf_markdown_putf(&t, "%" PRId64, c->of_class[k]);
-        for (int s = 0; s < n_sites; s++)
-            cf_markdown_putf(&t, "%" PRId64, c->of_class_site[(int64_t)k * c->n_sites + s]);
-    }
-    return cf_markdown_print(&t, out);
-}
-
 static cf_err print_text(const cf_inspection *i, const cf_cells *cells, const counts *c,
                          cf_buf *out)
 {
@@ -129,7 +107,7 @@ static cf_err print_text(const cf_inspection *i, const cf_cells *cells, const co
                       cells->site_names.items[s][0] ? cells->site_names.items[s] : "not named",
                       c->of_site[s]);
     cf_buf_printf(out, "\n\n");
-    return print_classes(cells, c, out);
+    return cf_class_table(cells, c->of_class_site, out);
 }
 
 cf_err cf_inspect_cells(const cf_inspection *i, cf_buf *out)

@@ -1,5 +1,7 @@
 #include "proto/csv.h"
 
+#include <inttypes.h>
+#include <math.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -241,4 +243,18 @@ void cf_csv_put(cf_buf *out, const char *cell, cf_csv_end end)
     }
     if (quote) cf_buf_add(out, "\"", 1);
     cf_buf_add(out, end == CF_CSV_END_ROW ? "\n" : ",", 1);
+}
+
+void cf_csv_put_integer(cf_buf *out, int64_t value, cf_csv_end end)
+{
+    char text[32];
+    snprintf(text, sizeof text, "%" PRId64, value);
+    cf_csv_put(out, text, end);
+}
+
+void cf_csv_put_number(cf_buf *out, double value, int digits, cf_csv_end end)
+{
+    char text[40] = "";
+    if (!isnan(value)) snprintf(text, sizeof text, "%.*g", digits, value);
+    cf_csv_put(out, text, end);
 }

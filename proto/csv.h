@@ -39,6 +39,9 @@ CF_CHECKED CF_PRINTF(4, 5) cf_err
 /* Appends one cell, quoted where needed; `last` ends the row. */
 typedef enum cf_csv_end { CF_CSV_MORE, CF_CSV_END_ROW } cf_csv_end;
 void cf_csv_put(cf_buf *out, const char *cell, cf_csv_end end);
+void cf_csv_put_integer(cf_buf *out, int64_t value, cf_csv_end end);
+/* digits: significant ones. NaN is an empty cell. */
+void cf_csv_put_number(cf_buf *out, double value, int digits, cf_csv_end end);
 
 enum { CF_FOLD_MEAN = -1 };
 

@@ -12,46 +12,11 @@
 #include "kernels/base/file.h"
 #include "proto/cells.h"
 #include "proto/csv.h"
+#include "tests/support/check_cells.h"
 #include "tests/support/font_leaks.h"
 #include "tests/support/planted.h"
-#include "tests/support/scratch.h"
 #include "worker/data/check.h"
 #include "worker/data/synth.h"
-
-enum { SIDE = 96, BYTES = SIDE * SIDE * 3, SEED = 5 };
-
-static char folder[CF_PATH_MAX];
-static cf_scheme scheme;
-
-static int set_up(void **state)
-{
-    (void)state;
-    return scratch_make(folder) && cf_scheme_read("bm7", &scheme) == CF_OK ? 0 : -1;
-}
-
-static int tear_down(void **state)
-{
-    (void)state;
-    cf_scheme_fini(&scheme);
-    scratch_remove(folder);
-    return 0;
-}
-
-/* ---- cells files ---- */
-
-static void must(cf_err err)
-{
-    if (err != CF_OK) fail_msg("%s", cf_err_text());
-}
-
-static cf_cells_writer *begin(const char *name)
-{
-    char path[CF_PATH_MAX];
-    cf_cells_writer *w;
-    must(cf_path_join(path, sizeof path, folder, name));
-    must(cf_cells_create(path, &scheme, SIDE, SIDE, 0, &w));
-    return w;
-}
 
 static void add(cf_cells_writer *w, const char *id, int label, const char *site,
                 const uint8_t *pixels)

@@ -9,6 +9,8 @@
 #include "proto/csv.h"
 #include "worker/data/check_files.h"
 
+enum { DIGITS = 6 }; /* significant ones */
+
 static const char *name_of(const cf_strings *names, int32_t i)
 {
     return i >= 0 && (size_t)i < names->n ? names->items[i] : "";
@@ -29,21 +31,6 @@ const char *cf_check_fold(const cf_check_options *o, int32_t i, char text[16])
     else
         snprintf(text, 16, "%d", o->fold_of[i]);
     return text;
-}
-
-/* A number that may be none: then an empty cell. */
-static void put_number(cf_buf *out, double value, cf_csv_end end)
-{
-    char text[32] = "";
-    if (!isnan(value)) snprintf(text, sizeof text, "%.6g", value);
-    cf_csv_put(out, text, end);
-}
-
-static void put_integer(cf_buf *out, int64_t value, cf_csv_end end)
-{
-    char text[32];
-    snprintf(text, sizeof text, "%lld", (long long)value);
-    cf_csv_put(out, text, end);
 }
 
 static cf_err save(const char *folder, const char *name, cf_buf *text)
@@ -69,7 +56,7 @@ static cf_err write_duplicates(const cf_check_options *o, const cf_check_result 
         char words[96], fold[16];
         for (int i = 0; i < 2; i++) cf_csv_put(&out, cells->ids[of[i]], CF_CSV_MORE);
         cf_csv_put(&out, d->exact ? "exact" : "near", CF_CSV_MORE);
-        put_number(&out, (double)d->similarity, CF_CSV_MORE);
+        cf_csv_put_number(&out, (double)d->similarity, DIGITS, CF_CSV_MORE);
         cf_csv_put(&out, cf_align_words(&d->map, cells->height, cells->width, words), CF_CSV_MORE);
         for (int i = 0; i < 2; i++) cf_csv_put(&out, cf_check_label(cells, of[i]), CF_CSV_MORE);
         for (int i = 0; i < 2; i++) cf_csv_put(&out, cf_check_fold(o, of[i], fold), CF_CSV_MORE);
@@ -95,10 +82,10 @@ static cf_err write_odd(const cf_check_options *o, const cf_check_result *r, con
         cf_csv_put(&out, r->damaged[i] ? "damaged" : cf_odd_words(r->odd[i], words), CF_CSV_MORE);
         cf_csv_put(&out, cf_check_label(cells, i), CF_CSV_MORE);
         cf_csv_put(&out, name_of(&cells->site_names, cells->sites[i]), CF_CSV_MORE);
-        put_number(&out, (double)m->luma_mean, CF_CSV_MORE);
-        put_number(&out, (double)m->luma_sd, CF_CSV_MORE);
-        put_number(&out, (double)m->sharpness, CF_CSV_MORE);
-        put_number(&out, (double)m->bars, CF_CSV_END_ROW);
+        cf_csv_put_number(&out, (double)m->luma_mean, DIGITS, CF_CSV_MORE);
+        cf_csv_put_number(&out, (double)m->luma_sd, DIGITS, CF_CSV_MORE);
+        cf_csv_put_number(&out, (double)m->sharpness, DIGITS, CF_CSV_MORE);
+        cf_csv_put_number(&out, (double)m->bars, DIGITS, CF_CSV_END_ROW);
     }
     return save(folder, "odd.csv", &out);
 }
@@ -116,9 +103,9 @@ static cf_err write_counts(const cf_check_options *o, const cf_check_result *r, 
         cf_csv_put(&out, label < cells->scheme.n_classes ? cells->scheme.classes[label].code : "",
                    CF_CSV_MORE);
         cf_csv_put(&out, name_of(&cells->site_names, (int32_t)(k % r->n_sites)), CF_CSV_MORE);
-        put_integer(&out, c->images, CF_CSV_MORE);
-        put_integer(&out, c->patients, CF_CSV_MORE);
-        put_integer(&out, c->without_patient, CF_CSV_END_ROW);
+        cf_csv_put_integer(&out, c->images, CF_CSV_MORE);
+        cf_csv_put_integer(&out, c->patients, CF_CSV_MORE);
+        cf_csv_put_integer(&out, c->without_patient, CF_CSV_END_ROW);
     }
     return save(folder, "counts.csv", &out);
 }
@@ -133,15 +120,15 @@ static cf_err write_sites(const cf_check_options *o, const cf_check_result *r, c
     for (int s = 0; s < r->sites.n; s++) {
         const cf_site_color *c = &r->sites.colors[s];
         cf_csv_put(&out, name_of(&cells->site_names, s), CF_CSV_MORE);
-        put_integer(&out, c->n, CF_CSV_MORE);
-        for (int k = 0; k < 3; k++) put_number(&out, c->mean[k], CF_CSV_MORE);
-        for (int k = 0; k < 3; k++) put_number(&out, c->within[k], CF_CSV_MORE);
-        for (int k = 0; k < 3; k++) put_number(&out, c->between[k], CF_CSV_MORE);
-        for (int k = 0; k < 3; k++) put_number(&out, c->lab[k], CF_CSV_MORE);
-        put_number(&out, c->sharpness, CF_CSV_MORE);
+        cf_csv_put_integer(&out, c->n, CF_CSV_MORE);
+        for (int k = 0; k < 3; k++) cf_csv_put_number(&out, c->mean[k], DIGITS, CF_CSV_MORE);
+        for (int k = 0; k < 3; k++) cf_csv_put_number(&out, c->within[k], DIGITS, CF_CSV_MORE);
+        for (int k = 0; k < 3; k++) cf_csv_put_number(&out, c->between[k], DIGITS, CF_CSV_MORE);
+        for (int k = 0; k < 3; k++) cf_csv_put_number(&out, c->lab[k], DIGITS, CF_CSV_MORE);
+        cf_csv_put_number(&out, c->sharpness, DIGITS, CF_CSV_MORE);
         for (int k = 0; k < 6; k++)
-            put_number(&out, cells->stains ? c->stain[k / 3][k % 3] : (double)NAN,
-                       k < 5 ? CF_CSV_MORE : CF_CSV_END_ROW);
+            cf_csv_put_number(&out, cells->stains ? c->stain[k / 3][k % 3] : (double)NAN, DIGITS,
+                              k < 5 ? CF_CSV_MORE : CF_CSV_END_ROW);
     }
     return save(folder, "sites.csv", &out);
 }
@@ -156,10 +143,10 @@ static cf_err write_site_pairs(const cf_check_options *o, const cf_check_result 
         const cf_site_pair *p = &r->sites.pairs[k];
         cf_csv_put(&out, name_of(names, p->a), CF_CSV_MORE);
         cf_csv_put(&out, name_of(names, p->b), CF_CSV_MORE);
-        put_number(&out, p->delta_e, CF_CSV_MORE);
-        put_number(&out, p->effect, CF_CSV_MORE);
-        put_number(&out, p->frechet, CF_CSV_MORE);
-        put_number(&out, p->stain_angle, CF_CSV_END_ROW);
+        cf_csv_put_number(&out, p->delta_e, DIGITS, CF_CSV_MORE);
+        cf_csv_put_number(&out, p->effect, DIGITS, CF_CSV_MORE);
+        cf_csv_put_number(&out, p->frechet, DIGITS, CF_CSV_MORE);
+        cf_csv_put_number(&out, p->stain_angle, DIGITS, CF_CSV_END_ROW);
     }
     return save(folder, "site_pairs.csv", &out);
 }

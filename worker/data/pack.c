@@ -218,10 +218,11 @@ static cf_err size_error(const packer *p, int64_t i, const cf_image *image)
     char first[CF_PATH_MAX], second[CF_PATH_MAX];
     CF_TRY(cf_listing_path(&p->list, p->first_good, first, sizeof first));
     CF_TRY(cf_listing_path(&p->list, i, second, sizeof second));
-    return cf_fail(
-        CF_E_DATA,
-        "images differ in size: %s is %d x %d, %s is %d x %d (--size N makes them all N x N)",
-        first, p->result->width, p->result->height, second, image->width, image->height);
+    return cf_fail(CF_E_DATA, "images differ in size: %s is %d x %d, %s is %d x %d (%s)", first,
+                   p->result->width, p->result->height, second, image->width, image->height,
+                   p->options->store == CF_PACK_ENCODED
+                       ? "without --keep-encoded, --size N makes them all N x N"
+                       : "--size N makes them all N x N");
 }
 
 /* Writes one good image; makes the file at the first. */
