@@ -427,11 +427,33 @@ static void messages_stay_on_one_line_each(void **state)
             assert_true((unsigned char)*p >= 0x20 && *p != 0x7F);
 }
 
+/* Orientation 6: the lower left corner of what is stored comes to the upper left; the chunk may
+ * stand before the pixels or behind them. */
+static void png_orientation_is_applied(void **state)
+{
+    static const uint8_t exif[] = "MM\0*\0\0\0\10\0\1\1\x12\0\3\0\0\0\1\0\6\0\0\0\0\0\0";
+    static const char *const places[] = {"IDAT", "IEND"};
+    (void)state;
+    for (int k = 0; k < 2; k++) {
+        uint8_t upper[] = "aaabbbccc", lower[] = "dddeeefff", *rows[] = {upper, lower};
+        png_form f = {3, 2, 8, PNG_COLOR_TYPE_RGB, 0, NULL, 0, 0};
+        picture p = with_chunk(picture_png(&f, rows), places[k], "eXIf", exif, sizeof exif - 1);
+        cf_image image = {0};
+        assert_int_equal(cf_image_decode("turned", p.bytes, p.n, 100, &image), CF_OK);
+        assert_int_equal(image.height, 3);
+        assert_int_equal(image.width, 2);
+        for (int i = 0; i < 6; i++) assert_int_equal(image.pixels[3 * i], "daebfc"[i]);
+        cf_image_fini(&image);
+        free(p.bytes);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(every_odd_file_has_its_outcome),
         cmocka_unit_test(messages_stay_on_one_line_each),
+        cmocka_unit_test(png_orientation_is_applied),
     };
     return cmocka_run_group_tests(tests, make, clear);
 }

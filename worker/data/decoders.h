@@ -35,6 +35,8 @@ CF_CHECKED cf_err cf_image_save(const char *path, const void *bytes, size_t n);
 /* The orientation 1..8 of an EXIF block ("Exif\0\0" and a TIFF structure; EXIF 2.3, 4.6.4 A); 1
  * when it has none or is damaged. */
 int cf_exif_orientation(const uint8_t *bytes, size_t n);
+/* The same of the TIFF structure alone: what an eXIf chunk of PNG holds. */
+int cf_exif_tiff_orientation(const uint8_t *tiff, size_t n);
 /* Turns the image so that orientation o becomes 1. */
 CF_CHECKED cf_err cf_image_orient(cf_image *image, int o);
 

@@ -17,9 +17,13 @@ static uint32_t get(const uint8_t *t, size_t n, size_t at, int width, bool big)
 
 int cf_exif_orientation(const uint8_t *bytes, size_t n)
 {
-    if (n < 14 || memcmp(bytes, "Exif\0\0", 6) != 0) return 1;
-    const uint8_t *t = bytes + 6;
-    n -= 6;
+    if (n < 6 || memcmp(bytes, "Exif\0\0", 6) != 0) return 1;
+    return cf_exif_tiff_orientation(bytes + 6, n - 6);
+}
+
+int cf_exif_tiff_orientation(const uint8_t *t, size_t n)
+{
+    if (n < 8) return 1;
     bool big = t[0] == 'M' && t[1] == 'M';
     if (!big && !(t[0] == 'I' && t[1] == 'I')) return 1;
     size_t ifd = get(t, n, 4, 4, big);

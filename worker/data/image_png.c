@@ -51,8 +51,8 @@ static void on_read(png_structp png, png_bytep out, size_t n)
  */
 static void skip_ancillary(png_structp png)
 {
-    static const png_byte names[] = "zTXt\0iTXt\0tEXt\0iCCP\0eXIf\0sPLT\0hIST\0tIME";
-    png_set_keep_unknown_chunks(png, PNG_HANDLE_CHUNK_NEVER, names, 8);
+    static const png_byte names[] = "zTXt\0iTXt\0tEXt\0iCCP\0sPLT\0hIST\0tIME";
+    png_set_keep_unknown_chunks(png, PNG_HANDLE_CHUNK_NEVER, names, 7);
     png_set_chunk_malloc_max(png, 1 << 20);
 }
 
@@ -63,6 +63,14 @@ static void convert_to_rgb8(png_structp png)
     png_set_expand_gray_1_2_4_to_8(png);
     png_set_gray_to_rgb(png);
     png_set_strip_alpha(png);
+}
+
+static int orientation(png_structp png, png_infop info)
+{
+    png_bytep exif = NULL;
+    png_uint_32 n = 0;
+    if (png_get_eXIf_1(png, info, &n, &exif) == 0 || exif == NULL) return 1;
+    return cf_exif_tiff_orientation(exif, n);
 }
 
 /* Runs under the jump of cf_png_decode: it holds nothing that the job does not know. */
@@ -96,8 +104,8 @@ static cf_err decode(png_structp png, png_infop info, png_job *job)
     for (int pass = 0; pass < passes; pass++)
         for (int64_t y = 0; y < height; y++)
             png_read_row(png, job->image->pixels + (size_t)y * row_bytes, NULL);
-    png_read_end(png, NULL);
-    return CF_OK;
+    png_read_end(png, info); /* eXIf may stand behind the pixels */
+    return cf_image_orient(job->image, orientation(png, info));
 }
 
 cf_err cf_png_decode(const char *name, const uint8_t *bytes, size_t n, int64_t max_pixels,
