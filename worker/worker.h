@@ -1,7 +1,8 @@
 /* The worker: receives the plan, trains and tests its group's folds, saves, reports.
  *
  * Knows the coordinator only through proto/control.h. Threads: one for the step, those of the
- * loader, one that writes checkpoints. Read first: cf_worker_run, then run_steps in worker.c. */
+ * loader, one that writes checkpoints. Read first: cf_worker_run, then cf_worker_train in steps.c.
+ */
 #ifndef CF_WORKER_WORKER_H
 #define CF_WORKER_WORKER_H
 

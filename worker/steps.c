@@ -1,0 +1,164 @@
+#include "worker/steps.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "kernels/base/log.h"
+#include "kernels/base/mem.h"
+#include "worker/evaluate.h"
+
+/* Keeps the loader's queue filled: requests of the stops ahead, in the itinerary's order. */
+static cf_err request_ahead(cf_worker *w)
+{
+    int n_micro = (int)(w->config.train_batch / w->config.train_micro_batch);
+    int64_t distance = 2 + w->config.run_prefetch * w->group->size / n_micro;
+    while (w->n_ahead < distance) {
+        cf_itinerary peek = w->ahead;
+        int f = 0;
+        int64_t step = 0;
+        if (!cf_itinerary_next(&peek, &f, &step)) return CF_OK;
+        /* Draws are kept for two epochs: the one being trained and the next. */
+        cf_trainer *t = &w->trainers[f];
+        int64_t per_epoch = t->sampler.steps_per_epoch;
+        if (step / per_epoch > t->step / per_epoch + 1) return CF_OK;
+        w->ahead = peek;
+        w->n_ahead++;
+        for (int micro = w->group->rank; micro < n_micro; micro += w->group->size) {
+            cf_request r = {.n_images = (int)w->config.train_micro_batch,
+                            .augment = 1,
+                            .fold = t->fold,
+                            .epoch = step / per_epoch};
+            CF_TRY(cf_trainer_draws(t, step, micro, &r.images, &r.first_draw));
+            CF_TRY(cf_loader_request(w->loader, &r));
+        }
+    }
+    return CF_OK;
+}
+
+/* Keeps this rank's numeric error until all ranks of the group have stopped after the same step. */
+static void keep_fault(cf_worker *w, cf_err err)
+{
+    w->fault = err;
+    snprintf(w->fault_text, sizeof w->fault_text, "%s", cf_err_text());
+}
+
+/* Forward and backward of this rank's micro-batches of one step, summed into slot->sums, which then
+ * set out. */
+static cf_err compute_step(cf_worker *w, int f, cf_step_sums *slot)
+{
+    const cf_engine *e = &w->engine;
+    cf_trainer *t = &w->trainers[f];
+    int64_t wait_ns = 0, n_images = 0, start_ns = cf_clock_ns();
+    CF_TRY(cf_step_sums_zero(slot, e));
+    CF_TRY(cf_trainer_use_for_training(t));
+    int n_micro = (int)(w->config.train_batch / w->config.train_micro_batch), n_done = 0;
+    for (int micro = w->group->rank; micro < n_micro; micro += w->group->size) {
+        cf_prepared p;
+        CF_TRY(cf_loader_next(w->loader, &p, &wait_ns));
+        w->reporter.wait_ns += wait_ns;
+        n_images += p.n_images;
+        if (w->fault != CF_OK) continue;
+        cf_batch batch = cf_prepared_batch(&p, CF_MODE_TRAIN);
+        cf_err err = e->ops->train(e->train, &batch, slot->sums);
+        if (err == CF_E_NUMERIC) {
+            keep_fault(w, cf_where(err, "fold %d, step %lld, micro-batch %d", t->fold,
+                                   (long long)t->step, micro));
+            CF_TRY(cf_step_sums_raise_flag(slot, e));
+        } else if (err != CF_OK) {
+            return err;
+        }
+        n_done++;
+        CF_TRY(w->group->ops->progress(w->group));
+    }
+    CF_TRY(cf_step_sums_start(slot, e, w->group, w->departure, f, n_done));
+    w->reporter.step_ns += cf_clock_ns() - start_ns;
+    return cf_reporter_step(&w->reporter, t, n_images);
+}
+
+static cf_err save(cf_worker *w, cf_trainer *t)
+{
+    if (w->group->rank != 0) return CF_OK;
+    char dir[CF_PATH_MAX];
+    void *block = NULL;
+    cf_checkpoint *c = NULL;
+    CF_TRY(cf_reporter_fold_dir(&w->reporter, t->fold, dir, sizeof dir));
+    CF_TRY(cf_new(&c, 1, sizeof *c));
+    cf_err err = cf_trainer_snapshot(t, w->plan.data_hash, w->config_yaml, c, &block);
+    if (err == CF_OK) err = cf_store_save(w->store, dir, c);
+    free(c->entries);
+    free(block);
+    free(c);
+    return err;
+}
+
+static cf_err end_epoch(cf_worker *w, cf_trainer *t)
+{
+    int64_t epoch = t->step / t->sampler.steps_per_epoch;
+    bool last = t->step == t->total_steps;
+    CF_TRY(cf_reporter_epoch(&w->reporter, t));
+    if (last || epoch % w->config.train_checkpoint_every == 0) CF_TRY(save(w, t));
+    int64_t every = w->config.train_evaluate_every;
+    if (!last && every > 0 && epoch % every == 0)
+        CF_TRY(cf_evaluate(t, w->test_loader, w->group->rank, w->group->size, CF_TEST_CURVE,
+                           &w->reporter));
+    return CF_OK;
+}
+
+/* After sums that carried the flag: a backend that works behind its caller only now says what this
+ * rank met. In fp16 that is no error: the step was skipped. */
+static cf_err look_into_fault(cf_worker *w, const cf_trainer *t, cf_err update)
+{
+    const cf_engine *e = &w->engine;
+    cf_err err = w->fault == CF_OK && e->ops->fault != NULL ? e->ops->fault(e->train) : CF_OK;
+    if (err != CF_OK && err != CF_E_NUMERIC) return err;
+    if (update == CF_OK) return CF_OK;
+    if (err != CF_OK)
+        keep_fault(w, cf_where(err, "fold %d, step %lld", t->fold, (long long)t->step));
+    w->echo = w->fault == CF_OK;
+    return w->echo ? update : cf_fail(w->fault, "%s", w->fault_text);
+}
+
+/* Waits for the sums of a step and applies them. */
+static cf_err finish_step(cf_worker *w, cf_step_sums *slot)
+{
+    if (slot->fold < 0) return CF_OK;
+    cf_trainer *t = &w->trainers[slot->fold];
+    int64_t start_ns = cf_clock_ns();
+    CF_TRY(cf_step_sums_wait(slot, w->group));
+    cf_err err = cf_trainer_update(t, slot->sums);
+    if (t->flagged) err = look_into_fault(w, t, err);
+    CF_TRY(err);
+    w->reporter.step_ns += cf_clock_ns() - start_ns;
+    return t->step % t->sampler.steps_per_epoch == 0 ? end_epoch(w, t) : CF_OK;
+}
+
+/* The whole of training: fold a's sums travel while fold b computes. */
+cf_err cf_worker_train(cf_worker *w)
+{
+    cf_step_sums *slot = &w->slots[0], *other = &w->slots[1];
+    int64_t step = 0;
+    int f = 0;
+    for (;;) {
+        CF_TRY(request_ahead(w));
+        if (!cf_itinerary_next(&w->now, &f, &step)) break;
+        w->n_ahead--;
+        if (other->fold == f) CF_TRY(finish_step(w, other)); /* its weights are needed now */
+        CF_TRY(compute_step(w, f, slot));
+        CF_TRY(finish_step(w, other));
+        cf_step_sums *swap = slot;
+        slot = other;
+        other = swap;
+    }
+    return finish_step(w, other);
+}
+
+cf_err cf_worker_test(cf_worker *w)
+{
+    for (int f = 0; f < w->n_folds; f++) {
+        cf_trainer *t = &w->trainers[f];
+        CF_TRY(cf_evaluate(t, w->test_loader, w->group->rank, w->group->size, CF_TEST_FINAL,
+                           &w->reporter));
+        CF_TRY(cf_reporter_phase(&w->reporter, t, CF_PHASE_DONE));
+    }
+    return cf_store_flush(w->store);
+}
