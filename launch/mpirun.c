@@ -7,6 +7,7 @@
 #include <unistd.h>
 
 #include "kernels/base/mem.h"
+#include "launch/launcher.h"
 
 bool cf_launcher_present(void)
 {
@@ -35,20 +36,19 @@ cf_err cf_launcher_check(int size)
 
 cf_err cf_mpirun_exec(int n_ranks, int argc, char **argv)
 {
-    /* More ranks than cores is our normal case (the coordinator sleeps), and threads place
-     * themselves. */
-    static const char *const options[] = {"mpirun", "--quiet", "--oversubscribe", "--bind-to",
-                                          "none"};
-    enum { N_OPTIONS = sizeof options / sizeof options[0] };
+    cf_launcher launcher;
     char program[PATH_MAX], ranks[16];
     ssize_t length = readlink("/proc/self/exe", program, sizeof program - 1);
     if (length < 0) return cf_fail_errno(CF_E_UNEXPECTED, "/proc/self/exe");
     program[length] = '\0';
     snprintf(ranks, sizeof ranks, "%d", n_ranks);
+    CF_TRY(cf_launcher_find(&launcher));
     char **words = NULL;
-    CF_TRY(cf_new(&words, (size_t)argc + N_OPTIONS + 4, sizeof *words));
+    CF_TRY(cf_new(&words, (size_t)argc + CF_LAUNCHER_MAX_OPTIONS + 5, sizeof *words));
+    const char *const *options = launcher.family->options;
     int n = 0;
-    for (int i = 0; i < N_OPTIONS; i++) words[n++] = (char *)(uintptr_t)options[i];
+    words[n++] = launcher.program;
+    for (int i = 0; options[i] != NULL; i++) words[n++] = (char *)(uintptr_t)options[i];
     words[n++] = (char *)(uintptr_t) "-n";
     words[n++] = ranks;
     words[n++] = program;
@@ -59,5 +59,6 @@ cf_err cf_mpirun_exec(int n_ranks, int argc, char **argv)
     if (isatty(STDERR_FILENO) != 0) setenv("CYTOFOLD_TERMINAL", "1", 1);
     execvp(words[0], words);
     free(words);
-    return cf_fail_errno(CF_E_DEVICE, "cannot start mpirun (Debian's package is openmpi-bin)");
+    return cf_fail_errno(CF_E_DEVICE, "cannot start %s of %s (Debian's package is %s)",
+                         launcher.program, launcher.family->name, launcher.family->package);
 }
