@@ -79,6 +79,21 @@ static cf_err pack_done(const cf_msg_done *m, cf_buf *out)
     return cf_wire_pack(&w.base, body_max, out);
 }
 
+static cf_err pack_watch(const cf_msg_watch *m, cf_buf *out)
+{
+    Cf__Watch w = CF__WATCH__INIT;
+    w.token = m->token;
+    w.port = (uint32_t)m->port;
+    w.timeout_ns = (uint64_t)m->timeout_ns;
+    w.host = cf_wire_bytes(m->host);
+    w.rank = (uint32_t)m->rank;
+    w.pid = m->pid;
+    w.addresses = (ProtobufCBinaryData){
+        .len = (size_t)m->n_addresses * CF_WATCH_ADDRESS_BYTES,
+        .data = (uint8_t *)(uintptr_t)m->addresses}; /* read only while packing */
+    return cf_wire_pack(&w.base, body_max, out);
+}
+
 cf_err cf_message_pack(const cf_message *m, cf_buf *out)
 {
     const uint8_t prefix[CF_CONTROL_PREFIX_BYTES] = {(uint8_t)m->kind, CF_CONTROL_VERSION};
@@ -96,6 +111,8 @@ cf_err cf_message_pack(const cf_message *m, cf_buf *out)
         return pack_done(&m->done, out);
     case CF_MSG_BYE:
         return cf_buf_check(out);
+    case CF_MSG_WATCH:
+        return pack_watch(&m->watch, out);
     }
     return cf_fail(CF_E_UNEXPECTED, "control message of unknown kind %d", (int)m->kind);
 }

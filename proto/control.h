@@ -23,7 +23,8 @@ typedef enum cf_message_kind {
     CF_MSG_PROGRESS,  /* worker: a step was done, or a phase begins */
     CF_MSG_RESULT,    /* worker: predictions of one test chunk */
     CF_MSG_DONE,      /* worker: all my folds are finished, or I failed (code, text) */
-    CF_MSG_BYE        /* coordinator: all is written, leave */
+    CF_MSG_BYE,       /* coordinator: all is written, leave */
+    CF_MSG_WATCH      /* coordinator: send heartbeats there */
 } cf_message_kind;
 
 /* EPOCH: an epoch ended; loss and accuracy of that message are its means, from the group's leader.
@@ -89,6 +90,19 @@ typedef struct cf_msg_done {
     char text[1024];
 } cf_msg_done;
 
+enum { CF_WATCH_ADDRESS_BYTES = 16, CF_WATCH_MAX_ADDRESSES = 16 };
+/* Where heartbeats (proto/beat.h) go, and whose they are. */
+typedef struct cf_msg_watch {
+    uint64_t token; /* of the job: other jobs' datagrams are not ours */
+    int port;
+    int64_t timeout_ns; /* run.hang_timeout */
+    char host[256];     /* the coordinator's, with its rank and process, for messages */
+    int rank;
+    int64_t pid;
+    int n_addresses;
+    uint8_t addresses[CF_WATCH_MAX_ADDRESSES][CF_WATCH_ADDRESS_BYTES]; /* IPv6 or mapped IPv4 */
+} cf_msg_watch;
+
 typedef struct cf_message {
     cf_message_kind kind;
     int from; /* rank in the control communicator; set when received */
@@ -98,6 +112,7 @@ typedef struct cf_message {
         cf_msg_progress progress;
         cf_msg_result result;
         cf_msg_done done;
+        cf_msg_watch watch;
     };
 } cf_message;
 

@@ -144,6 +144,25 @@ static cf_err take_done(const Cf__Done *w, cf_msg_done *m)
     return CF_OK;
 }
 
+static cf_err take_watch(const Cf__Watch *w, cf_msg_watch *m)
+{
+    size_t n = w->addresses.len / CF_WATCH_ADDRESS_BYTES;
+    if (w->addresses.len % CF_WATCH_ADDRESS_BYTES != 0 || n < 1 || n > CF_WATCH_MAX_ADDRESSES)
+        return bad("WATCH", "addresses");
+    if (w->port < 1 || w->port > UINT16_MAX) return bad("WATCH", "port out of range");
+    if (w->timeout_ns < 1 || w->timeout_ns > INT64_MAX / 16) return bad("WATCH", "time-out");
+    if (w->rank > INT32_MAX) return bad("WATCH", "rank out of range");
+    if (!cf_wire_text(&w->host, m->host, sizeof m->host)) return bad("WATCH", "host");
+    m->token = w->token;
+    m->port = (int)w->port;
+    m->timeout_ns = (int64_t)w->timeout_ns;
+    m->rank = (int)w->rank;
+    m->pid = w->pid;
+    m->n_addresses = (int)n;
+    memcpy(m->addresses, w->addresses.data, w->addresses.len);
+    return CF_OK;
+}
+
 static cf_err take_any(const ProtobufCMessage *w, cf_message *m)
 {
     switch (m->kind) {
@@ -157,6 +176,8 @@ static cf_err take_any(const ProtobufCMessage *w, cf_message *m)
         return take_result((const Cf__Result *)w, &m->result);
     case CF_MSG_DONE:
         return take_done((const Cf__Done *)w, &m->done);
+    case CF_MSG_WATCH:
+        return take_watch((const Cf__Watch *)w, &m->watch);
     case CF_MSG_BYE:
         break;
     }
@@ -176,6 +197,8 @@ static const ProtobufCMessageDescriptor *descriptor_of(int kind)
         return &cf__result__descriptor;
     case CF_MSG_DONE:
         return &cf__done__descriptor;
+    case CF_MSG_WATCH:
+        return &cf__watch__descriptor;
     default:
         return NULL;
     }

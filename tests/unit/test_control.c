@@ -234,6 +234,30 @@ static void every_truncation_of_a_message_is_refused_or_whole(void **state)
     cf_buf_fini(&wire);
 }
 
+static void watch_comes_back_as_sent_and_never_cut(void **state)
+{
+    (void)state;
+    cf_message back, m = {.kind = CF_MSG_WATCH};
+    cf_buf wire = {0};
+    m.watch = (cf_msg_watch){.token = 0xf00000000000000fu,
+                             .port = 65535,
+                             .timeout_ns = 300000000000,
+                             .host = "node-1",
+                             .rank = 4,
+                             .pid = 99,
+                             .n_addresses = 2,
+                             .addresses = {{0xfd, [15] = 1}, {[10] = 0xff, 0xff, 10, 0, 0, 7}}};
+    send(&m, &back);
+    assert_memory_equal(&back.watch, &m.watch, sizeof m.watch);
+    assert_int_equal(cf_message_pack(&m, &wire), CF_OK);
+    for (size_t n = 0; n < wire.len; n++) assert_refused(wire.data, n);
+    cf_buf_fini(&wire);
+    m.watch.port = 0;
+    assert_int_equal(cf_message_pack(&m, &wire), CF_OK);
+    assert_refused(wire.data, wire.len);
+    cf_buf_fini(&wire);
+}
+
 static void hostile_bytes_are_refused(void **state)
 {
     (void)state;
@@ -338,6 +362,7 @@ int main(void)
         cmocka_unit_test(result_too_large_for_a_message_is_not_sent),
         cmocka_unit_test(done_and_bye_come_back_as_sent),
         cmocka_unit_test(every_truncation_of_a_message_is_refused_or_whole),
+        cmocka_unit_test(watch_comes_back_as_sent_and_never_cut),
         cmocka_unit_test(hostile_bytes_are_refused),
         cmocka_unit_test(floods_of_fields_do_not_hurt),
         cmocka_unit_test(damaged_plans_are_refused_or_in_range),
