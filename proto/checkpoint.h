@@ -41,7 +41,9 @@ typedef struct cf_checkpoint {
     int64_t epoch; /* whole epochs done */
     int64_t steps_per_epoch;
     int64_t total_steps;
-    double loss_sum;      /* of the running epoch, for the progress display only */
+    double loss_sum;      /* of the epoch under way: sum over its steps, for its means */
+    double correct_sum;   /* the same of the accuracy */
+    int64_t summed_steps; /* steps in both sums; 0 in files written before they were there */
     uint64_t config_hash; /* cf_config_hash of the run */
     uint64_t data_hash;   /* cells content and folds */
     char config[65536];   /* effective YAML */

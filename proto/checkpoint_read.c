@@ -76,7 +76,8 @@ static cf_err damaged_header(const reader *r, const char *what)
 
 static cf_err take_place(const reader *r, const Cf__CheckpointHeader *h, cf_checkpoint *c)
 {
-    const uint64_t numbers[] = {h->step, h->epoch, h->steps_per_epoch, h->total_steps};
+    const uint64_t numbers[] = {h->step, h->epoch, h->steps_per_epoch, h->total_steps,
+                                h->summed_steps};
     for (size_t i = 0; i < sizeof numbers / sizeof *numbers; i++) {
         if (numbers[i] > INT64_MAX) return damaged_header(r, "step or epoch out of range");
     }
@@ -93,6 +94,8 @@ static cf_err take_place(const reader *r, const Cf__CheckpointHeader *h, cf_chec
     c->steps_per_epoch = (int64_t)h->steps_per_epoch;
     c->total_steps = (int64_t)h->total_steps;
     c->loss_sum = h->loss_sum;
+    c->correct_sum = h->correct_sum;
+    c->summed_steps = (int64_t)h->summed_steps;
     c->config_hash = h->config_hash;
     c->data_hash = h->data_hash;
     return CF_OK;

@@ -101,6 +101,8 @@ static void fill_message(writer *w, Cf__CheckpointHeader *h)
     h->steps_per_epoch = (uint64_t)c->steps_per_epoch;
     h->total_steps = (uint64_t)c->total_steps;
     h->loss_sum = c->loss_sum;
+    h->correct_sum = c->correct_sum;
+    h->summed_steps = (uint64_t)c->summed_steps;
     h->config_hash = c->config_hash;
     h->data_hash = c->data_hash;
     h->config = cf_wire_bytes(c->config);

@@ -96,6 +96,8 @@ static cf_err join_group(cf_worker *w, int group)
         if (w->plan.group_of_worker[i] == group) seats[n++] = w->seats[i];
     err = cf_group_create(host, &w->engine, seats, &w->group);
     free(seats);
+    CF_TRY(agree(w, w->all, err));
+    err = cf_vote_create(w->job->workers, group, me, &w->vote);
     return agree(w, w->all, err);
 }
 

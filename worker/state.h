@@ -5,6 +5,7 @@
 #define CF_WORKER_STATE_H
 
 #include "kernels/comm/channel.h"
+#include "kernels/comm/vote.h"
 #include "proto/control.h"
 #include "worker/data/loader.h"
 #include "worker/group.h"
@@ -24,6 +25,7 @@ typedef struct cf_worker {
     cf_engine engine;
     cf_comm *all;   /* every worker, host memory */
     cf_comm *group; /* those that share this one's folds */
+    cf_vote *vote;  /* of the same ranks */
     cf_seat *seats; /* owned, [all->size] */
     cf_departure departure;
     cf_loader *loader;      /* training batches, in the itinerary's order */

@@ -7,6 +7,9 @@
 #include "kernels/base/mem.h"
 #include "worker/evaluate.h"
 
+/* Places in a step's vote. */
+enum { VOTE_SAVE };
+
 /* Keeps the loader's queue filled: requests of the stops ahead, in the itinerary's order. */
 static cf_err request_ahead(cf_worker *w)
 {
@@ -42,6 +45,21 @@ static void keep_fault(cf_worker *w, cf_err err)
     snprintf(w->fault_text, sizeof w->fault_text, "%s", cf_err_text());
 }
 
+/* Minutes since the fold was last saved; the leader's clock alone counts, as it alone saves. */
+static bool save_is_due(const cf_worker *w, const cf_trainer *t)
+{
+    double minutes = (double)(cf_clock_ns() - t->saved_ns) / 60e9;
+    return w->group->rank == 0 && w->config.train_checkpoint_minutes > 0 &&
+           minutes >= w->config.train_checkpoint_minutes;
+}
+
+/* What one rank knows and all must, with the sums of the same step. */
+static cf_err start_vote(cf_worker *w, const cf_trainer *t, const cf_step_sums *slot)
+{
+    const int64_t values[CF_VOTE_VALUES] = {[VOTE_SAVE] = save_is_due(w, t)};
+    return cf_vote_start(w->vote, (int)(slot - w->slots), values);
+}
+
 /* Forward and backward of this rank's micro-batches of one step, summed into slot->sums, which then
  * set out. */
 static cf_err compute_step(cf_worker *w, int f, cf_step_sums *slot)
@@ -71,12 +89,16 @@ static cf_err compute_step(cf_worker *w, int f, cf_step_sums *slot)
         CF_TRY(w->group->ops->progress(w->group));
     }
     CF_TRY(cf_step_sums_start(slot, e, w->group, w->departure, f, n_done));
+    CF_TRY(start_vote(w, t, slot));
     w->reporter.step_ns += cf_clock_ns() - start_ns;
     return cf_reporter_step(&w->reporter, t, n_images);
 }
 
 static cf_err save(cf_worker *w, cf_trainer *t)
 {
+    if (t->saved_step == t->step) return CF_OK;
+    t->saved_step = t->step;
+    t->saved_ns = cf_clock_ns();
     if (w->group->rank != 0) return CF_OK;
     char dir[CF_PATH_MAX];
     void *block = NULL;
@@ -124,12 +146,15 @@ static cf_err finish_step(cf_worker *w, cf_step_sums *slot)
     if (slot->fold < 0) return CF_OK;
     cf_trainer *t = &w->trainers[slot->fold];
     int64_t start_ns = cf_clock_ns();
+    int64_t votes[CF_VOTE_VALUES];
     CF_TRY(cf_step_sums_wait(slot, w->group));
+    CF_TRY(cf_vote_finish(w->vote, (int)(slot - w->slots), votes));
     cf_err err = cf_trainer_update(t, slot->sums);
     if (t->flagged) err = look_into_fault(w, t, err);
     CF_TRY(err);
     w->reporter.step_ns += cf_clock_ns() - start_ns;
-    return t->step % t->sampler.steps_per_epoch == 0 ? end_epoch(w, t) : CF_OK;
+    if (t->step % t->sampler.steps_per_epoch == 0) return end_epoch(w, t);
+    return votes[VOTE_SAVE] ? save(w, t) : CF_OK;
 }
 
 /* The whole of training: fold a's sums travel while fold b computes. */

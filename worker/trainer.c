@@ -67,6 +67,8 @@ cf_err cf_trainer_init(cf_trainer *t, cf_engine *engine, const cf_cells *cells,
     t->engine = engine;
     t->fold = fold;
     t->draws_epoch[0] = t->draws_epoch[1] = -1;
+    t->saved_step = -1;
+    t->saved_ns = cf_clock_ns();
     cf_scaler_init(&t->scaler);
     CF_TRY(cf_sampler_init(&t->sampler, cells, fold_of, fold, engine->config));
     t->total_steps = t->sampler.steps_per_epoch * engine->config->train_epochs;
@@ -255,6 +257,8 @@ cf_err cf_trainer_snapshot(cf_trainer *t, uint64_t data_hash, const char *config
     c->epoch = t->step / c->steps_per_epoch;
     c->total_steps = t->total_steps;
     c->loss_sum = t->loss_sum;
+    c->correct_sum = t->correct_sum;
+    c->summed_steps = t->n_summed;
     c->config_hash = cf_config_hash(e->config);
     c->data_hash = data_hash;
     if (strlen(config_yaml) >= sizeof c->config)
@@ -338,6 +342,9 @@ cf_err cf_trainer_restore(cf_trainer *t, uint64_t data_hash, const cf_checkpoint
     }
     t->step = c->step;
     t->loss_sum = c->loss_sum;
-    t->n_summed = c->step % c->steps_per_epoch;
+    t->correct_sum = c->correct_sum;
+    t->n_summed = c->summed_steps;
+    t->saved_step = c->step;
+    t->saved_ns = cf_clock_ns();
     return CF_OK;
 }

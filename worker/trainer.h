@@ -26,6 +26,8 @@ typedef struct cf_trainer {
     double loss_sum, correct_sum;
     int64_t n_summed;
     double loss, accuracy; /* of the last step */
+    int64_t saved_step;    /* of its newest checkpoint; -1: none yet */
+    int64_t saved_ns;      /* when that was, or when training began (cf_clock_ns) */
     bool flagged;          /* the last sums carried a fault flag */
     cf_scaler scaler;      /* fp16 only */
 } cf_trainer;

@@ -78,6 +78,7 @@ static void tear_down(cf_worker *w, cf_err ending)
     for (int i = 0; i < 2; i++) cf_step_sums_fini(&w->slots[i], &w->engine);
     /* Comms are destroyed collectively: after an error the other ranks may be elsewhere. A group's
      * holds memory of the backend. */
+    if (ending == CF_OK) cf_vote_destroy(w->vote);
     if (ending == CF_OK && w->group != NULL) w->group->ops->destroy(w->group);
     if (ending == CF_OK && w->all != NULL) w->all->ops->destroy(w->all);
     cf_engine_fini(&w->engine);

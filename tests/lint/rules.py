@@ -37,6 +37,7 @@ VENDOR = {
 # Headers that give their includers a vendor header: allowed there, not elsewhere.
 CARRIERS = {
     "kernels/comm/comm_mpi.h": r"(kernels/comm|coordinator|worker|launch|tests)/",
+    "kernels/comm/vote.h": r"(kernels/comm|coordinator|worker|launch|tests)/",
     "kernels/comm/channel.h": r"(kernels/comm|coordinator|worker|launch|tests)/",
 }
 

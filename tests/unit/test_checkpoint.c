@@ -44,6 +44,8 @@ static void fill_sample(sample *s)
                            .steps_per_epoch = 67,
                            .total_steps = 1340,
                            .loss_sum = 0.1,
+                           .correct_sum = 0.7,
+                           .summed_steps = 66,
                            .config_hash = 0xfedcba9876543210u,
                            .data_hash = 0x0123456789abcdefu,
                            .config = "train:\n  epochs: 20\n",
@@ -98,7 +100,8 @@ static void checkpoint_comes_back_as_written(void **state)
     assert_int_equal(c.epoch, 12);
     assert_int_equal(c.steps_per_epoch, 67);
     assert_int_equal(c.total_steps, 1340);
-    assert_true(c.loss_sum == 0.1);
+    assert_true(c.loss_sum == 0.1 && c.correct_sum == 0.7);
+    assert_int_equal(c.summed_steps, 66);
     assert_true(c.config_hash == s.c.config_hash && c.data_hash == s.c.data_hash);
     assert_string_equal(c.config, s.c.config);
     assert_int_equal(c.n_flats, 2);

@@ -196,6 +196,8 @@ static void a_restored_trainer_goes_on_with_the_same_bits(void **state)
     }
     cf_checkpoint *a = snapshot(whole, &at_end), *b = snapshot(cut, &at_end_too);
     assert_int_equal(a->n_flats, 5);
+    assert_true(a->loss_sum == b->loss_sum && a->correct_sum == b->correct_sum);
+    assert_int_equal(a->summed_steps, b->summed_steps);
     for (int i = 0; i < a->n_flats; i++)
         assert_memory_equal(a->flats[i].data, b->flats[i].data,
                             (size_t)a->flats[i].count * sizeof(float));
