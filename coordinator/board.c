@@ -53,7 +53,7 @@ static void print_time_left(const cf_board *b, int64_t done, int64_t total, char
 
 static void add_folds(const cf_board *b, char *text, size_t n)
 {
-    static const char *const phase[] = {"start", "train", "test", "train", "done"};
+    static const char *const phase[] = {"start", "train", "test", "train", "done", "saved"};
     size_t used = 0;
     text[0] = '\0';
     for (int f = 0; f < b->n_folds && used < n; f++) {

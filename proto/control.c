@@ -53,6 +53,8 @@ static cf_err pack_progress(const cf_msg_progress *m, cf_buf *out)
     w.step_seconds = m->step_seconds;
     w.images = (uint64_t)m->images;
     w.resident_bytes = (uint64_t)m->resident_bytes;
+    w.longest_step = m->longest_step;
+    w.longest_save = m->longest_save;
     return cf_wire_pack(&w.base, body_max, out);
 }
 
@@ -94,6 +96,20 @@ static cf_err pack_watch(const cf_msg_watch *m, cf_buf *out)
     return cf_wire_pack(&w.base, body_max, out);
 }
 
+static cf_err pack_stop(const cf_msg_stop *m, cf_buf *out)
+{
+    Cf__Stop w = CF__STOP__INIT;
+    w.reason = cf_wire_bytes(m->reason);
+    return cf_wire_pack(&w.base, body_max, out);
+}
+
+static cf_err pack_bye(const cf_msg_bye *m, cf_buf *out)
+{
+    Cf__Bye w = CF__BYE__INIT;
+    w.code = (uint32_t)m->code;
+    return cf_wire_pack(&w.base, body_max, out);
+}
+
 cf_err cf_message_pack(const cf_message *m, cf_buf *out)
 {
     const uint8_t prefix[CF_CONTROL_PREFIX_BYTES] = {(uint8_t)m->kind, CF_CONTROL_VERSION};
@@ -110,7 +126,9 @@ cf_err cf_message_pack(const cf_message *m, cf_buf *out)
     case CF_MSG_DONE:
         return pack_done(&m->done, out);
     case CF_MSG_BYE:
-        return cf_buf_check(out);
+        return pack_bye(&m->bye, out);
+    case CF_MSG_STOP:
+        return pack_stop(&m->stop, out);
     case CF_MSG_WATCH:
         return pack_watch(&m->watch, out);
     }

@@ -24,7 +24,8 @@ typedef enum cf_message_kind {
     CF_MSG_RESULT,    /* worker: predictions of one test chunk */
     CF_MSG_DONE,      /* worker: all my folds are finished, or I failed (code, text) */
     CF_MSG_BYE,       /* coordinator: all is written, leave */
-    CF_MSG_WATCH      /* coordinator: send heartbeats there */
+    CF_MSG_WATCH,     /* coordinator: send heartbeats there */
+    CF_MSG_STOP       /* worker: I was asked to stop; coordinator: save and stop, all of you */
 } cf_message_kind;
 
 /* EPOCH: an epoch ended; loss and accuracy of that message are its means, from the group's leader.
@@ -34,7 +35,8 @@ typedef enum cf_phase {
     CF_PHASE_TRAIN,
     CF_PHASE_TEST,
     CF_PHASE_EPOCH,
-    CF_PHASE_DONE
+    CF_PHASE_DONE,
+    CF_PHASE_SAVED /* stopped: the fold is on disk at this step, from the group's leader */
 } cf_phase;
 
 typedef struct cf_msg_hello {
@@ -73,6 +75,8 @@ typedef struct cf_msg_progress {
     double step_seconds;    /* time of steps, summed since the last message */
     int64_t images;         /* images trained by the fold since the last message */
     int64_t resident_bytes; /* of the worker */
+    double longest_step;    /* seconds, of this worker so far */
+    double longest_save;    /* seconds to have all folds of this worker on disk, so far */
 } cf_msg_progress;
 
 typedef struct cf_msg_result {
@@ -89,6 +93,15 @@ typedef struct cf_msg_done {
     cf_err code;
     char text[1024];
 } cf_msg_done;
+
+typedef struct cf_msg_stop {
+    char reason[256]; /* "signal USR1", for people */
+} cf_msg_stop;
+
+/* All workers leave alike: with OK, or with REQUEUE where any of them was stopped. */
+typedef struct cf_msg_bye {
+    cf_err code;
+} cf_msg_bye;
 
 enum { CF_WATCH_ADDRESS_BYTES = 16, CF_WATCH_MAX_ADDRESSES = 16 };
 /* Where heartbeats (proto/beat.h) go, and whose they are. */
@@ -113,6 +126,8 @@ typedef struct cf_message {
         cf_msg_result result;
         cf_msg_done done;
         cf_msg_watch watch;
+        cf_msg_stop stop;
+        cf_msg_bye bye;
     };
 } cf_message;
 

@@ -96,7 +96,7 @@ static cf_err take_progress(const Cf__Progress *w, cf_msg_progress *m)
         if (counts[i] > INT64_MAX) return bad("PROGRESS", "count out of range");
     }
     if (w->fold >= CF_MAX_FOLDS) return bad("PROGRESS", "fold out of range");
-    if (w->phase > CF_PHASE_DONE) return bad("PROGRESS", "unknown phase");
+    if (w->phase > CF_PHASE_SAVED) return bad("PROGRESS", "unknown phase");
     m->fold = (int)w->fold;
     m->phase = (cf_phase)w->phase;
     m->step = (int64_t)w->step;
@@ -110,6 +110,8 @@ static cf_err take_progress(const Cf__Progress *w, cf_msg_progress *m)
     m->step_seconds = w->step_seconds;
     m->images = (int64_t)w->images;
     m->resident_bytes = (int64_t)w->resident_bytes;
+    m->longest_step = w->longest_step;
+    m->longest_save = w->longest_save;
     return CF_OK;
 }
 
@@ -136,9 +138,14 @@ static cf_err take_result(const Cf__Result *w, cf_msg_result *m)
     return CF_OK;
 }
 
+static bool is_code(uint32_t code)
+{
+    return code <= CF_E_BUSY || code == CF_E_REQUEUE;
+}
+
 static cf_err take_done(const Cf__Done *w, cf_msg_done *m)
 {
-    if (w->code > CF_E_BUSY && w->code != CF_E_REQUEUE) return bad("DONE", "unknown code");
+    if (!is_code(w->code)) return bad("DONE", "unknown code");
     if (!cf_wire_text(&w->text, m->text, sizeof m->text)) return bad("DONE", "text");
     m->code = (cf_err)w->code;
     return CF_OK;
@@ -163,6 +170,19 @@ static cf_err take_watch(const Cf__Watch *w, cf_msg_watch *m)
     return CF_OK;
 }
 
+static cf_err take_stop(const Cf__Stop *w, cf_msg_stop *m)
+{
+    if (!cf_wire_text(&w->reason, m->reason, sizeof m->reason)) return bad("STOP", "reason");
+    return CF_OK;
+}
+
+static cf_err take_bye(const Cf__Bye *w, cf_msg_bye *m)
+{
+    if (!is_code(w->code)) return bad("BYE", "unknown code");
+    m->code = (cf_err)w->code;
+    return CF_OK;
+}
+
 static cf_err take_any(const ProtobufCMessage *w, cf_message *m)
 {
     switch (m->kind) {
@@ -179,7 +199,9 @@ static cf_err take_any(const ProtobufCMessage *w, cf_message *m)
     case CF_MSG_WATCH:
         return take_watch((const Cf__Watch *)w, &m->watch);
     case CF_MSG_BYE:
-        break;
+        return take_bye((const Cf__Bye *)w, &m->bye);
+    case CF_MSG_STOP:
+        return take_stop((const Cf__Stop *)w, &m->stop);
     }
     return CF_OK;
 }
@@ -199,6 +221,10 @@ static const ProtobufCMessageDescriptor *descriptor_of(int kind)
         return &cf__done__descriptor;
     case CF_MSG_WATCH:
         return &cf__watch__descriptor;
+    case CF_MSG_BYE:
+        return &cf__bye__descriptor;
+    case CF_MSG_STOP:
+        return &cf__stop__descriptor;
     default:
         return NULL;
     }
@@ -209,7 +235,6 @@ static cf_err unpack_body(const uint8_t *body, size_t n, cf_message *m)
     cf_budget budget;
     const ProtobufCMessageDescriptor *descriptor = descriptor_of((int)m->kind);
     if (!descriptor) {
-        if (m->kind == CF_MSG_BYE && n == 0) return CF_OK;
         return cf_fail(CF_E_DEVICE, "control message of unknown kind %d, %zu bytes", (int)m->kind,
                        n);
     }

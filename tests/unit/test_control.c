@@ -128,7 +128,9 @@ static void progress_comes_back_as_sent(void **state)
                                    .wait_seconds = 0.25,
                                    .step_seconds = 1.5,
                                    .images = 640,
-                                   .resident_bytes = 1 << 30};
+                                   .resident_bytes = 1 << 30,
+                                   .longest_step = 0.125,
+                                   .longest_save = 2.5};
     send(&m, &back);
     assert_true(isnan(back.progress.loss));
     back.progress.loss = m.progress.loss = 0;
@@ -142,6 +144,7 @@ static void progress_comes_back_as_sent(void **state)
     assert_true(back.progress.wait_seconds == 0.25 && back.progress.step_seconds == 1.5);
     assert_int_equal(back.progress.images, 640);
     assert_int_equal(back.progress.resident_bytes, 1 << 30);
+    assert_true(back.progress.longest_step == 0.125 && back.progress.longest_save == 2.5);
     cf_message_fini(&back);
 }
 
@@ -209,8 +212,23 @@ static void done_and_bye_come_back_as_sent(void **state)
     send(&m, &back);
     assert_int_equal(back.done.code, CF_E_REQUEUE);
     assert_string_equal(back.done.text, m.done.text);
-    m = (cf_message){.kind = CF_MSG_BYE};
+    for (int code = 0; code <= CF_E_REQUEUE; code += CF_E_REQUEUE) {
+        m = (cf_message){.kind = CF_MSG_BYE, .bye.code = (cf_err)code};
+        send(&m, &back);
+        assert_int_equal(back.bye.code, code);
+    }
+    cf_message_fini(&back);
+}
+
+static void stop_comes_back_as_sent(void **state)
+{
+    (void)state;
+    cf_message back, m = {.kind = CF_MSG_STOP, .stop.reason = "signal USR1 on host a"};
     send(&m, &back);
+    assert_string_equal(back.stop.reason, m.stop.reason);
+    m.stop.reason[0] = '\0';
+    send(&m, &back);
+    assert_string_equal(back.stop.reason, "");
     cf_message_fini(&back);
 }
 
@@ -263,11 +281,11 @@ static void hostile_bytes_are_refused(void **state)
     (void)state;
     static const char *const bytes[] = {
         "\x00\x01",
-        "\x07\x01",
+        "\x09\x01",
         "\xff\x01",
         "\x01\x02",
         "\x01\x00",                                             /* kinds and versions */
-        "\x06\x01\x08\x01",                                     /* BYE with a body */
+        "\x06\x01\x08\x63",                                     /* BYE with exit code 99 */
         "\x01\x01\x0a\xff\xff\xff\xff\x0f",                     /* length past the end */
         "\x01\x01\x0a\xff\xff\xff\xff\xff\xff\xff\xff\xff\x01", /* length of 64 bits */
         "\x01\x01\x0b\x0b\x0b\x0c",
@@ -276,7 +294,7 @@ static void hostile_bytes_are_refused(void **state)
         "\x01\x01\x10\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\x01", /* varint of 11 bytes */
         "\x05\x01\x08\x0a",
         "\x05\x01\x08\x55\x08\x56", /* unknown codes */
-        "\x03\x01\x10\x05",         /* unknown phase */
+        "\x03\x01\x10\x06",         /* unknown phase */
         "\x03\x01\x08\x80\x01",     /* fold 128 */
     };
     static const size_t sizes[] = {2, 2, 2, 2, 2, 4, 8, 13, 6, 3, 3, 14, 4, 6, 4, 5};
@@ -361,6 +379,7 @@ int main(void)
         cmocka_unit_test(result_with_missing_logits_is_refused),
         cmocka_unit_test(result_too_large_for_a_message_is_not_sent),
         cmocka_unit_test(done_and_bye_come_back_as_sent),
+        cmocka_unit_test(stop_comes_back_as_sent),
         cmocka_unit_test(every_truncation_of_a_message_is_refused_or_whole),
         cmocka_unit_test(watch_comes_back_as_sent_and_never_cut),
         cmocka_unit_test(hostile_bytes_are_refused),
