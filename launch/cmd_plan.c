@@ -7,8 +7,10 @@
 #include "kernels/base/mem.h"
 #include "launch/estimate.h"
 #include "launch/plan_card.h"
+#include "launch/plan_simulate.h"
 #include "launch/setup.h"
 #include "launch/verbs.h"
+#include "launch/workers_list.h"
 #include "worker/memory.h"
 
 static cf_err run_plan(int argc, char **argv);
@@ -16,23 +18,28 @@ static cf_err run_plan(int argc, char **argv);
 const cf_verb cf_verb_plan = {
     .name = "plan",
     .summary = "grid, predicted time and memory of a job, nothing run",
-    .usage = "CONFIG --workers N [--images N] [--micro-seconds S] [--device D] [--set "
-             "key=value]... [--json]",
+    .usage = "CONFIG --workers N [--images N] [--micro-seconds S] [--device D] [--simulate "
+             "[--measured FILE] ...] [--set key=value]... [--json]",
     .details =
         "The images of each class come from data.cells where that file is there, else from "
         "--images, else\nfrom the counts published in the scheme. The time of a micro-batch is the "
         "one given, else an\nestimate from multiply-accumulates; the plan says which. `cytofold "
         "bench` "
-        "measures it.",
+        "measures it.\n\n"
+        "--simulate runs the schedule of folds, micro-batches and sums step by step through a "
+        "model "
+        "of the\nnetwork (coordinator/network.h), for workers up to 4096; times of GPUs come from "
+        "--measured.",
     .run = run_plan,
 };
 
 typedef struct plan_options {
-    const char *config_path, *scheme, *device;
+    const char *config_path, *scheme, *device, *workers;
     cf_strings overrides;
-    int64_t workers, images;
+    int64_t images;
     double micro_seconds;
     bool json;
+    cf_simulate_options simulate;
 } plan_options;
 
 typedef struct job_plan {
@@ -80,19 +87,18 @@ static cf_err count_images(const plan_options *o, job_plan *p)
     return CF_OK;
 }
 
-static cf_err plan_card(const plan_options *o, job_plan *p)
+static cf_err find_device(const plan_options *o, job_plan *p)
 {
     static const char *const devices[] = {"auto", "cpu", "cuda"};
     const char *device = o->device != NULL ? o->device : devices[p->setup.config.run_device];
-    CF_TRY(cf_card_is_meant(device, &p->has_card));
-    return p->has_card ? cf_card_table_make(&p->setup, p->grid.n_folds, &p->card) : CF_OK;
+    return cf_card_is_meant(device, &p->has_card);
 }
 
-static cf_err make_plan(const plan_options *o, job_plan *p)
+/* What holds for any number of workers. */
+static cf_err make_job(const plan_options *o, job_plan *p)
 {
-    int folds_of[CF_GRID_MAX_FOLDS] = {0}, n_folds = 0;
+    int n_folds = 0;
     CF_TRY(cf_setup_init(&p->setup, o->config_path, &o->overrides, o->scheme));
-    const cf_config *config = &p->setup.config;
     if (p->setup.scheme == NULL)
         return cf_fail(CF_E_USAGE,
                        "%s: no scheme: name data.scheme, an existing data.cells, or --scheme",
@@ -100,17 +106,51 @@ static cf_err make_plan(const plan_options *o, job_plan *p)
     CF_TRY(cf_setup_network(&p->setup, &p->graph));
     CF_TRY(count_images(o, p));
     CF_TRY(cf_setup_folds(&p->setup, &n_folds));
-    CF_TRY(cf_estimate(config, p->setup.scheme, p->counts, n_folds, p->graph, o->micro_seconds,
-                       &p->cost));
-    int64_t workers = o->workers > 0 ? o->workers : config->run_workers;
-    if (workers == 0) return cf_fail(CF_E_USAGE, "plan: --workers N is missing");
-    CF_TRY(cf_grid_plan(&p->cost, (int)workers, (int)config->run_groups, &p->grid));
+    CF_TRY(cf_estimate(&p->setup.config, p->setup.scheme, p->counts, n_folds, p->graph,
+                       o->micro_seconds, &p->cost));
+    return find_device(o, p);
+}
+
+static cf_err count_workers(const plan_options *o, const cf_config *config, int *workers)
+{
+    int list[CF_WORKERS_ROWS], n = 0;
+    *workers = (int)config->run_workers;
+    if (o->workers != NULL) {
+        CF_TRY(cf_workers_parse(o->workers, list, &n));
+        if (n > 1)
+            return cf_fail(CF_E_USAGE, "--workers %s: a list of numbers takes --simulate",
+                           o->workers);
+        *workers = list[0];
+    }
+    if (*workers == 0) return cf_fail(CF_E_USAGE, "plan: --workers N is missing");
+    return CF_OK;
+}
+
+static cf_err make_plan(const plan_options *o, job_plan *p)
+{
+    int folds_of[CF_GRID_MAX_FOLDS] = {0}, workers = 0;
+    const cf_config *config = &p->setup.config;
+    CF_TRY(count_workers(o, config, &workers));
+    CF_TRY(cf_grid_plan(&p->cost, workers, (int)config->run_groups, &p->grid));
     for (int fold = 0; fold < p->grid.n_folds; fold++) {
         int n = ++folds_of[p->grid.group_of_fold[fold]];
         p->most_folds = n > p->most_folds ? n : p->most_folds;
     }
-    CF_TRY(plan_card(o, p));
+    if (p->has_card) CF_TRY(cf_card_table_make(&p->setup, p->grid.n_folds, &p->card));
     return cf_rank_memory_estimate(config, p->graph, p->most_folds, &p->memory);
+}
+
+static cf_err simulate(const plan_options *o, const job_plan *p, cf_buf *out)
+{
+    const cf_simulate_job job = {.config_path = o->config_path,
+                                 .setup = &p->setup,
+                                 .graph = p->graph,
+                                 .cost = p->cost,
+                                 .micro_given = o->micro_seconds > 0,
+                                 .card = p->has_card,
+                                 .n_images = p->n_images,
+                                 .workers = o->workers};
+    return cf_plan_simulate(&o->simulate, &job, o->json, out);
 }
 
 static void plan_fini(job_plan *p)
@@ -281,16 +321,21 @@ static void print_json(const plan_options *o, const job_plan *p, cf_buf *out)
     cf_buf_printf(out, "\n");
 }
 
+static cf_err print_plan(const plan_options *o, job_plan *p, cf_buf *out)
+{
+    CF_TRY(make_plan(o, p));
+    if (!o->json) return print_text(o, p, out);
+    print_json(o, p, out);
+    return CF_OK;
+}
+
 static cf_err plan(const plan_options *o)
 {
     job_plan *p = NULL; /* holds a configuration: too large for the stack */
     cf_buf out = {0};
     CF_TRY(cf_new(&p, 1, sizeof *p));
-    cf_err err = make_plan(o, p);
-    if (err == CF_OK && o->json)
-        print_json(o, p, &out);
-    else if (err == CF_OK)
-        err = print_text(o, p, &out);
+    cf_err err = make_job(o, p);
+    if (err == CF_OK) err = o->simulate.wanted ? simulate(o, p, &out) : print_plan(o, p, &out);
     if (err == CF_OK) err = cf_buf_check(&out);
     if (err == CF_OK) fputs(cf_buf_text(&out), stdout);
     cf_buf_fini(&out);
@@ -302,10 +347,12 @@ static cf_err plan(const plan_options *o)
 static cf_err run_plan(int argc, char **argv)
 {
     plan_options o = {0};
+    cf_simulate_options *s = &o.simulate;
     bool help = false;
     const cf_option options[] = {
-        {"workers", 0, CF_OPTION_INT, &o.workers, 1, 65536, "N",
-         "workers: GPUs, or ranks of a few cores (default: run.workers)"},
+        {"workers", 0, CF_OPTION_TEXT, &o.workers, 0, 0, "N",
+         "workers: GPUs, or ranks of a few cores (default: run.workers); with --simulate a list "
+         "as 1,2,4,...,1024"},
         {"images", 0, CF_OPTION_INT, &o.images, 1, 1e9, "N",
          "images of each class, instead of real counts"},
         {"micro-seconds", 0, CF_OPTION_NUM, &o.micro_seconds, 1e-9, 1e6, "S",
@@ -317,6 +364,24 @@ static cf_err run_plan(int argc, char **argv)
          "one)"},
         {"set", 0, CF_OPTION_MANY, &o.overrides, 0, 0, "KEY=VALUE",
          "override a key of the configuration"},
+        {"simulate", 0, CF_OPTION_FLAG, &s->wanted, 0, 0, NULL,
+         "simulate the whole run on a network, for each number of workers"},
+        {"measured", 0, CF_OPTION_TEXT, &s->measured, 0, 0, "FILE",
+         "step time: from bench --json, or from the report of launch/gpu-check.sh"},
+        {"reduction", 0, CF_OPTION_TEXT, &s->method, 0, 0, "M",
+         "ring, tree, doubling, halving, shares, or best: of ring and tree (GPUs: best, else "
+         "shares)"},
+        {"node", 0, CF_OPTION_INT, &s->ranks_per_node, 1, 4096, "N", "workers of a node (8)"},
+        {"node-us", 0, CF_OPTION_NUM, &s->inside_us, 1e-9, 1e9, "US",
+         "latency between workers of a node (GPUs 5, else 20)"},
+        {"node-gbs", 0, CF_OPTION_NUM, &s->inside_gbs, 1e-9, 1e9, "GB/S",
+         "bandwidth of a worker inside its node (GPUs 300, else 3)"},
+        {"link-us", 0, CF_OPTION_NUM, &s->between_us, 1e-9, 1e9, "US",
+         "latency between nodes (GPUs 10, else 50)"},
+        {"link-gbs", 0, CF_OPTION_NUM, &s->between_gbs, 1e-9, 1e9, "GB/S",
+         "bandwidth of a node to others, one direction (GPUs 25, else 1.25)"},
+        {"host-gbs", 0, CF_OPTION_NUM, &s->host_gbs, 1e-9, 1e9, "GB/S",
+         "rate at which a worker's processor moves and adds sums (no time)"},
         {"json", 0, CF_OPTION_FLAG, &o.json, 0, 0, NULL, "print one JSON object"},
     };
     cf_strings operands = {0};
