@@ -119,18 +119,32 @@ void cf_map_close(cf_map *map)
 /* ---- writing ----------------------------------------------------------------------------------
  */
 
-/* A failed write of `left` bytes: a full disk gets the figures that tell how much is missing. */
-static cf_err write_failed(int fd, const char *path, size_t left)
+/* Bytes that an ordinary user can still write where `path` is or would be. */
+static unsigned long long bytes_free(const char *path)
 {
+    char copy[CF_PATH_MAX];
     struct statvfs st;
-    bool full = errno == ENOSPC || errno == EDQUOT;
-    if (!full) return cf_fail_errno(CF_E_DISK, "%s: write of %zu bytes", path, left);
     int saved = errno;
-    unsigned long long available = 0;
-    if (fstatvfs(fd, &st) == 0) available = (unsigned long long)st.f_bavail * st.f_frsize;
+    snprintf(copy, sizeof copy, "%s", path);
+    bool told = statvfs(path, &st) == 0 || statvfs(dirname(copy), &st) == 0;
     errno = saved;
-    return cf_fail_errno(CF_E_DISK, "%s: write needs %zu bytes, %llu bytes are free", path, left,
-                         available);
+    return told ? (unsigned long long)st.f_bavail * st.f_frsize : 0;
+}
+
+/* Whatever fails tells the figures from which a full disk is seen; errno says what it was. */
+static cf_err disk_fails(const char *path, const char *what, size_t needed)
+{
+    return cf_fail_errno(CF_E_DISK, "%s: %s needs %zu bytes, %llu bytes are free", path, what,
+                         needed, bytes_free(path));
+}
+
+static int open_again(const char *path, int flags)
+{
+    int fd;
+    do {
+        fd = open(path, flags | O_CLOEXEC, 0666);
+    } while (fd < 0 && errno == EINTR);
+    return fd;
 }
 
 static uint32_t host_mark(void)
@@ -162,8 +176,10 @@ cf_err cf_file_create(const char *path, cf_file *file)
     }
     /* A leftover of a dead process with this pid is written over; a planted link is not followed.
      */
-    file->fd = open(file->temporary, O_WRONLY | O_CREAT | O_TRUNC | O_NOFOLLOW | O_CLOEXEC, 0666);
-    if (file->fd < 0) return cf_fail_errno(CF_E_DISK, "%s: create", file->temporary);
+    file->fd = open_again(file->temporary, O_WRONLY | O_CREAT | O_TRUNC | O_NOFOLLOW);
+    if (file->fd < 0)
+        return cf_fail_errno(CF_E_DISK, "%s: create, %llu bytes are free", file->temporary,
+                             bytes_free(path));
     return CF_OK;
 }
 
@@ -173,7 +189,7 @@ cf_err cf_file_write(cf_file *file, const void *bytes, size_t n)
     while (n > 0) {
         ssize_t done = write(file->fd, p, n);
         if (done < 0 && errno == EINTR) continue;
-        if (done < 0) return write_failed(file->fd, file->path, n);
+        if (done < 0) return disk_fails(file->path, "write", n);
         p += done;
         n -= (size_t)done;
         file->offset += (uint64_t)done;
@@ -191,7 +207,7 @@ cf_err cf_file_write_at(cf_file *file, uint64_t offset, const void *bytes, size_
     while (n > 0) {
         ssize_t done = pwrite(file->fd, p, n, (off_t)offset);
         if (done < 0 && errno == EINTR) continue;
-        if (done < 0) return write_failed(file->fd, file->path, n);
+        if (done < 0) return disk_fails(file->path, "write", n);
         p += done;
         n -= (size_t)done;
         offset += (uint64_t)done;
@@ -214,11 +230,11 @@ static cf_err sync_folder_of(const char *path)
     char copy[CF_PATH_MAX];
     memcpy(copy, path, strlen(path) + 1);
     const char *folder = dirname(copy);
-    int fd = open(folder, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    if (fd < 0) return cf_fail_errno(CF_E_DISK, "%s: open to sync", folder);
+    int fd = open_again(folder, O_RDONLY | O_DIRECTORY);
+    if (fd < 0) return disk_fails(folder, "open to sync", 0);
     cf_err err = CF_OK;
     if (sync_fd(fd) != 0 && errno != EINVAL && errno != ENOTSUP) {
-        err = cf_fail_errno(CF_E_DISK, "%s: sync", folder);
+        err = disk_fails(folder, "sync", 0);
     }
     close(fd);
     return err;
@@ -228,15 +244,14 @@ cf_err cf_file_commit(cf_file *file)
 {
     if (file->fd < 0) return cf_fail(CF_E_UNEXPECTED, "%s: commit of a closed file", file->path);
     cf_err err = CF_OK;
-    if (sync_fd(file->fd) != 0) err = write_failed(file->fd, file->path, (size_t)file->offset);
+    if (sync_fd(file->fd) != 0) err = disk_fails(file->path, "sync", (size_t)file->offset);
     /* Network file systems report a full disk at close. */
     if (close(file->fd) != 0 && errno != EINTR && err == CF_OK) {
-        err = cf_fail_errno(CF_E_DISK, "%s: close after %llu bytes", file->path,
-                            (unsigned long long)file->offset);
+        err = disk_fails(file->path, "close", (size_t)file->offset);
     }
     file->fd = -1;
     if (err == CF_OK && rename(file->temporary, file->path) != 0) {
-        err = cf_fail_errno(CF_E_DISK, "%s: rename from %s", file->path, file->temporary);
+        err = disk_fails(file->path, "rename of the finished file", (size_t)file->offset);
     }
     if (err != CF_OK) {
         unlink(file->temporary);
@@ -256,21 +271,33 @@ void cf_file_abandon(cf_file *file)
 cf_err cf_file_save(const char *path, const void *bytes, size_t n)
 {
     cf_file file;
-    CF_TRY(cf_file_create(path, &file));
+    CF_TRY(cf_where(cf_file_create(path, &file), "file of %zu bytes", n));
     cf_err err = cf_file_write(&file, bytes, n);
     if (err == CF_OK) return cf_file_commit(&file);
     cf_file_abandon(&file);
     return err;
 }
 
+/* Whether the file ends inside a line: a job was killed, or the disk was full, as it was written.
+ */
+static bool ends_in_a_line(int fd)
+{
+    struct stat st;
+    char last = '\n';
+    return fstat(fd, &st) == 0 && S_ISREG(st.st_mode) && st.st_size > 0 &&
+           pread(fd, &last, 1, st.st_size - 1) == 1 && last != '\n';
+}
+
 cf_err cf_file_append(const char *path, const char *text, size_t n)
 {
-    cf_file file = {.fd = open(path, O_WRONLY | O_APPEND | O_CREAT | O_CLOEXEC, 0666)};
-    if (file.fd < 0) return cf_fail_errno(CF_E_DISK, "%s: open to append", path);
+    cf_file file = {.fd = open_again(path, O_RDWR | O_APPEND | O_CREAT)};
+    if (file.fd < 0)
+        return cf_fail_errno(CF_E_DISK, "%s: open to append, %llu bytes are free", path,
+                             bytes_free(path));
     snprintf(file.path, sizeof file.path, "%s", path);
-    cf_err err = cf_file_write(&file, text, n);
-    if (close(file.fd) != 0 && errno != EINTR && err == CF_OK) {
-        err = cf_fail_errno(CF_E_DISK, "%s: close after appending", path);
-    }
+    cf_err err = CF_OK;
+    if (ends_in_a_line(file.fd)) err = cf_file_write(&file, "\n", 1);
+    if (err == CF_OK) err = cf_file_write(&file, text, n);
+    if (close(file.fd) != 0 && errno != EINTR && err == CF_OK) err = disk_fails(path, "close", n);
     return err;
 }

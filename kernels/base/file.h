@@ -1,7 +1,8 @@
 /* Files and folders: whole-file reads with a limit, mapped reads, and writes that are there whole
  * or not at all (temporary name, fsync, rename, fsync of the folder).
  * Errors: a missing or unreadable input is CF_E_DATA, a failed write CF_E_DISK; the message names
- * the path. EINTR and short writes are handled. Threads: any. Read first: cf_file_commit. */
+ * the path, and for a write the bytes needed and free. EINTR and short writes are handled. Threads:
+ * any. Read first: cf_file_commit. */
 #ifndef CF_KERNELS_BASE_FILE_H
 #define CF_KERNELS_BASE_FILE_H
 
@@ -49,7 +50,8 @@ bool cf_file_is_abandoned(const char *suffix);
 
 /* cf_file_create + write + commit. */
 CF_CHECKED cf_err cf_file_save(const char *path, const void *bytes, size_t n);
-/* Appends and flushes one piece of text in a single write (log.jsonl). */
+/* Appends one line in a single write (log.jsonl). A line that a killed job left unfinished is ended
+ * before it. */
 CF_CHECKED cf_err cf_file_append(const char *path, const char *text, size_t n);
 
 /* Makes the folder and its parents; one that is there is fine. */

@@ -165,7 +165,7 @@ static void write_cut_short_fails_and_keeps_the_old_file(void **state)
     signal(SIGXFSZ, handler);
     assert_int_equal(err, CF_E_DISK);
     char expected[64];
-    snprintf(expected, sizeof expected, "write of %d bytes", WANTED - LIMIT);
+    snprintf(expected, sizeof expected, "write needs %d bytes", WANTED - LIMIT);
     assert_non_null(strstr(cf_err_text(), expected));
     assert_content(path, "old");
     assert_no_temporaries();
@@ -272,6 +272,9 @@ static void appended_lines_follow_each_other(void **state)
     assert_int_equal(cf_file_append(path, "a\n", 2), CF_OK);
     assert_int_equal(cf_file_append(path, "b\n", 2), CF_OK);
     assert_content(path, "a\nb\n");
+    assert_int_equal(cf_file_append(path, "torn", 4), CF_OK);
+    assert_int_equal(cf_file_append(path, "c\n", 2), CF_OK);
+    assert_content(path, "a\nb\ntorn\nc\n");
 }
 
 static void folders_are_made_with_their_parents(void **state)
