@@ -8,12 +8,14 @@
 #include "coordinator/gather.h"
 #include "coordinator/report.h"
 #include "coordinator/run_folder.h"
+#include "coordinator/watch.h"
 #include "kernels/base/log.h"
 #include "kernels/base/mem.h"
 #include "kernels/comm/channel.h"
 #include "proto/control.h"
 
-#define HELLO_DEADLINE_NS (300LL * 1000000000)
+#define HELLO_DEADLINE_NS (300LL * 1000000000) /* without run.hang_timeout */
+#define HELLO_MARGIN_NS   (5LL * 1000000000)   /* ranks do not start in the same instant */
 #define LISTEN_NS         (1000LL * 1000000)
 
 typedef struct coordinator {
@@ -25,6 +27,7 @@ typedef struct coordinator {
     cf_gather gather;
     cf_board board;
     cf_msg_hello *hellos; /* owned, [n_workers] */
+    cf_watch *watch;      /* NULL: none; ends with the process */
     int n_done;
     int64_t start_ns;
     cf_buf wire;
@@ -138,33 +141,59 @@ static cf_err receive(coordinator *c, int64_t timeout_ns, bool *got, cf_message 
     void *bytes = NULL;
     size_t n = 0;
     int rank = 0;
+    cf_watch_doing(c->watch, CF_DOING_LISTEN);
     CF_TRY(cf_channel_receive(c->channel, timeout_ns, got, &rank, &bytes, &n));
     if (!*got) return CF_OK;
     cf_err err = cf_where(cf_message_unpack(bytes, n, m), "from rank %d", rank);
     free(bytes);
-    if (err == CF_OK) m->from = rank - c->job->first_worker;
+    if (err != CF_OK) return err;
+    m->from = rank - c->job->first_worker;
+    cf_watch_heard(c->watch, m);
+    cf_watch_doing(c->watch, CF_DOING_WRITE);
+    return CF_OK;
+}
+
+static cf_err name_missing(const coordinator *c, int n_missing, int64_t waited_ns)
+{
+    cf_buf ranks = {0};
+    for (int i = 0; i < c->job->n_workers && ranks.len < 200; i++)
+        if (c->hellos[i].pid == 0) cf_buf_printf(&ranks, " %d", c->job->first_worker + i);
+    cf_err err = cf_fail(CF_E_HANG, "%d of %d workers did not report within %lld s: rank%s%s",
+                         n_missing, c->job->n_workers, (long long)(waited_ns / 1000000000),
+                         n_missing == 1 ? "" : "s", cf_buf_text(&ranks));
+    cf_buf_fini(&ranks);
     return err;
+}
+
+/* A worker is here: from now on it is watched, and told where its heartbeats go. */
+static cf_err take_hello(coordinator *c, const cf_message *m)
+{
+    cf_message where = {.kind = CF_MSG_WATCH};
+    c->hellos[m->from] = m->hello;
+    if (!cf_watch_meet(c->watch, m->from, &m->hello, &where.watch)) return CF_OK;
+    cf_buf_clear(&c->wire);
+    CF_TRY(cf_message_pack(&where, &c->wire));
+    return cf_channel_send(c->channel, c->job->first_worker + m->from, c->wire.data, c->wire.len);
 }
 
 static cf_err collect_hellos(coordinator *c)
 {
-    int64_t deadline = cf_clock_ns() + HELLO_DEADLINE_NS;
+    int64_t timeout_ns = c->job->config->run_hang_timeout * 1000000000;
+    int64_t wait_ns = timeout_ns > 0 ? timeout_ns + HELLO_MARGIN_NS : HELLO_DEADLINE_NS;
+    int64_t deadline = cf_clock_ns() + wait_ns;
     int n = 0;
     while (n < c->job->n_workers) {
         cf_message m;
         bool got = false;
         CF_TRY(receive(c, LISTEN_NS, &got, &m));
         if (!got) {
-            if (cf_clock_ns() > deadline)
-                return cf_fail(CF_E_HANG, "%d of %d workers did not report within %lld s",
-                               c->job->n_workers - n, c->job->n_workers,
-                               HELLO_DEADLINE_NS / 1000000000);
+            if (cf_clock_ns() > deadline) return name_missing(c, c->job->n_workers - n, wait_ns);
             continue;
         }
         if (m.kind == CF_MSG_DONE && m.done.code != CF_OK)
             return cf_fail(m.done.code, "worker %d: %s", m.from, m.done.text);
         if (m.kind == CF_MSG_HELLO) {
-            c->hellos[m.from] = m.hello;
+            CF_TRY(take_hello(c, &m));
             n++;
         }
         cf_message_fini(&m);
@@ -279,6 +308,19 @@ static cf_err plan_grid(coordinator *c)
     return CF_OK;
 }
 
+static cf_err start_watch(coordinator *c)
+{
+    const cf_coordinator_job *job = c->job;
+    const cf_watch_job watch = {.rank = 0,
+                                .first_worker = job->first_worker,
+                                .n_workers = job->n_workers,
+                                .group_of_worker = c->grid.group_of_worker,
+                                .run_dir = job->run_dir,
+                                .timeout_ns = job->config->run_hang_timeout * 1000000000,
+                                .start_ns = c->start_ns};
+    return cf_watch_start(&watch, &c->watch);
+}
+
 static cf_err prepare(coordinator *c)
 {
     const cf_coordinator_job *job = c->job;
@@ -286,7 +328,8 @@ static cf_err prepare(coordinator *c)
     CF_TRY(cf_run_folder_open(job->run_dir, job->config, &c->cells, &c->run));
     CF_TRY(plan_grid(c));
     CF_TRY(cf_gather_init(&c->gather, &c->cells, c->run.fold_of, c->run.n_folds));
-    return cf_new(&c->hellos, (size_t)job->n_workers, sizeof *c->hellos);
+    CF_TRY(cf_new(&c->hellos, (size_t)job->n_workers, sizeof *c->hellos));
+    return start_watch(c);
 }
 
 static cf_err run(coordinator *c, cf_buf *table)
@@ -317,6 +360,7 @@ cf_err cf_coordinator_run(const cf_coordinator_job *job, cf_buf *table)
     c->start_ns = cf_clock_ns();
     cf_err err = cf_channel_create(job->control, 0, CF_CHANNEL_TO_WORKERS, &c->channel);
     if (err == CF_OK) err = run(c, table);
+    cf_watch_doing(c->watch, CF_DOING_LEAVE);
     if (err == CF_OK) err = cf_channel_destroy(c->channel);
     free(c->hellos);
     cf_gather_fini(&c->gather);

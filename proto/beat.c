@@ -44,6 +44,12 @@ const cf_doing_row *cf_doing_find(cf_doing doing)
     return &doings[doing];
 }
 
+int64_t cf_beat_interval_ns(int64_t timeout_ns)
+{
+    const int64_t longest_ns = 1000000000;
+    return timeout_ns / 5 < longest_ns ? timeout_ns / 5 : longest_ns;
+}
+
 void cf_beat_pack(const cf_beat *b, uint8_t bytes[CF_BEAT_BYTES])
 {
     memset(bytes, 0, CF_BEAT_BYTES);

@@ -58,6 +58,11 @@ typedef struct cf_beat {
     int64_t still_ns; /* since the step loop last moved */
 } cf_beat;
 
+/* Between two heartbeats: a fifth of run.hang_timeout, at most a second. One that has not come for
+ * CF_BEATS_LATE of them is late: lost, or no more sent. */
+int64_t cf_beat_interval_ns(int64_t timeout_ns);
+enum { CF_BEATS_LATE = 3 };
+
 void cf_beat_pack(const cf_beat *b, uint8_t bytes[CF_BEAT_BYTES]);
 /* False for bytes that are no heartbeat of the job with this token. */
 bool cf_beat_unpack(const void *bytes, size_t n, uint64_t token, cf_beat *b);

@@ -58,6 +58,7 @@ cf_err cf_evaluate(cf_trainer *t, cf_loader *loader, int rank, int size, cf_test
     for (int64_t chunk = rank; chunk < n_chunks; chunk += size) {
         cf_prepared p;
         int64_t wait_ns = 0;
+        cf_heart_doing(reporter->heart, CF_DOING_TEST, t->fold, t->step);
         CF_TRY_GOTO(cf_loader_next(loader, &p, &wait_ns), out);
         cf_batch b = cf_prepared_batch(&p, CF_MODE_INFER);
         CF_TRY_GOTO(e->ops->infer(e->infer, &b, logits), out);

@@ -6,10 +6,12 @@
 #include "kernels/comm/channel.h"
 #include "proto/config.h"
 #include "proto/control.h"
+#include "worker/heart.h"
 #include "worker/trainer.h"
 
 typedef struct cf_reporter {
     cf_channel *channel;     /* borrowed */
+    cf_heart *heart;         /* NULL: no watch; ends with the process */
     const cf_config *config; /* borrowed */
     const char *run_dir;     /* borrowed */
     bool leader;             /* of its group */

@@ -11,7 +11,9 @@
  * lets that one speak first. */
 static cf_err agree(cf_worker *w, cf_comm *comm, cf_err mine)
 {
+    cf_heart_doing(w->reporter.heart, CF_DOING_AWAIT_SET_UP, -1, 0);
     cf_err err = cf_comm_agree(comm, mine);
+    cf_heart_doing(w->reporter.heart, CF_DOING_SET_UP, -1, 0);
     if (mine == CF_OK && err != CF_OK) w->echo = true;
     return err;
 }
@@ -31,7 +33,9 @@ static cf_err resume(cf_worker *w, cf_trainer *t)
         word[0] = err;
         word[1] = found ? c->step : -1;
     }
+    if (w->group->rank != 0) cf_heart_doing(w->reporter.heart, CF_DOING_AWAIT_SET_UP, t->fold, 0);
     cf_err sent = w->group->ops->broadcast(w->group, word, sizeof word, 0);
+    cf_heart_doing(w->reporter.heart, CF_DOING_SET_UP, t->fold, 0);
     if (err == CF_OK) err = sent;
     if (err == CF_OK && w->group->rank != 0 && word[0] == CF_OK && word[1] >= 0)
         err = cf_store_load_step(dir, word[1], c);
@@ -137,7 +141,9 @@ cf_err cf_worker_set_up(cf_worker *w)
     int me = 0;
     MPI_Comm_rank(w->job->workers, &me);
     int group = w->plan.group_of_worker[me];
+    cf_heart_doing(w->reporter.heart, CF_DOING_AWAIT_SET_UP, -1, 0);
     CF_TRY(cf_comm_mpi_create(w->job->workers, 0, me, &w->all));
+    cf_heart_doing(w->reporter.heart, CF_DOING_SET_UP, -1, 0);
     CF_TRY(take_seats(w));
     CF_TRY(join_group(w, group));
     CF_TRY(compile_programs(w, group));

@@ -36,6 +36,7 @@ typedef struct cf_worker {
     cf_itinerary now, ahead;
     int64_t n_ahead;       /* stops that `ahead` is in front of `now` */
     cf_step_sums slots[2]; /* two take turns: one computes, one travels */
+    bool fed;              /* the first images have come: reading them may take long */
     bool echo;             /* the error on the way out is another rank's */
     cf_err fault;          /* numeric error of this rank, until the group has heard of it */
     char fault_text[1024];

@@ -60,6 +60,12 @@ static cf_err start_vote(cf_worker *w, const cf_trainer *t, const cf_step_sums *
     return cf_vote_start(w->vote, (int)(slot - w->slots), values);
 }
 
+/* What this rank does from here on, for the watch. */
+static void doing(const cf_worker *w, cf_doing what, const cf_trainer *t)
+{
+    cf_heart_doing(w->reporter.heart, what, t->fold, t->step);
+}
+
 /* Forward and backward of this rank's micro-batches of one step, summed into slot->sums, which then
  * set out. */
 static cf_err compute_step(cf_worker *w, int f, cf_step_sums *slot)
@@ -67,12 +73,16 @@ static cf_err compute_step(cf_worker *w, int f, cf_step_sums *slot)
     const cf_engine *e = &w->engine;
     cf_trainer *t = &w->trainers[f];
     int64_t wait_ns = 0, n_images = 0, start_ns = cf_clock_ns();
+    doing(w, CF_DOING_COMPUTE, t);
     CF_TRY(cf_step_sums_zero(slot, e));
     CF_TRY(cf_trainer_use_for_training(t));
     int n_micro = (int)(w->config.train_batch / w->config.train_micro_batch), n_done = 0;
     for (int micro = w->group->rank; micro < n_micro; micro += w->group->size) {
         cf_prepared p;
+        doing(w, w->fed ? CF_DOING_DATA : CF_DOING_FIRST_DATA, t);
         CF_TRY(cf_loader_next(w->loader, &p, &wait_ns));
+        doing(w, CF_DOING_COMPUTE, t);
+        w->fed = true;
         w->reporter.wait_ns += wait_ns;
         n_images += p.n_images;
         if (w->fault != CF_OK) continue;
@@ -100,6 +110,7 @@ static cf_err save(cf_worker *w, cf_trainer *t)
     t->saved_step = t->step;
     t->saved_ns = cf_clock_ns();
     if (w->group->rank != 0) return CF_OK;
+    doing(w, CF_DOING_SAVE, t);
     char dir[CF_PATH_MAX];
     void *block = NULL;
     cf_checkpoint *c = NULL;
@@ -147,6 +158,7 @@ static cf_err finish_step(cf_worker *w, cf_step_sums *slot)
     cf_trainer *t = &w->trainers[slot->fold];
     int64_t start_ns = cf_clock_ns();
     int64_t votes[CF_VOTE_VALUES];
+    doing(w, CF_DOING_SUMS, t);
     CF_TRY(cf_step_sums_wait(slot, w->group));
     CF_TRY(cf_vote_finish(w->vote, (int)(slot - w->slots), votes));
     cf_err err = cf_trainer_update(t, slot->sums);
@@ -185,5 +197,6 @@ cf_err cf_worker_test(cf_worker *w)
                            &w->reporter));
         CF_TRY(cf_reporter_phase(&w->reporter, t, CF_PHASE_DONE));
     }
+    cf_heart_doing(w->reporter.heart, CF_DOING_SAVE, -1, 0);
     return cf_store_flush(w->store);
 }

@@ -24,9 +24,9 @@ static cf_err send_hello(cf_worker *w)
     return cf_reporter_send(&w->reporter, &m);
 }
 
-/* Waits for one message of the given kind; deadline_ns 0: for ever, since the launcher ends us when
- * the coordinator is gone. */
-static cf_err receive_kind(cf_worker *w, cf_message_kind kind, int64_t deadline_ns, cf_message *m)
+/* Waits for one message; deadline_ns 0: for ever, since the launcher ends us when the coordinator
+ * is gone, and the heart when it is silent. */
+static cf_err receive(cf_worker *w, int64_t deadline_ns, cf_message *m)
 {
     bool got = false;
     int rank = 0;
@@ -41,12 +41,23 @@ static cf_err receive_kind(cf_worker *w, cf_message_kind kind, int64_t deadline_
                        (long long)(deadline_ns / 1000000000));
     cf_err err = cf_message_unpack(bytes, n, m);
     free(bytes);
-    if (err == CF_OK && m->kind != kind) {
-        cf_message_fini(m);
-        err = cf_fail(CF_E_DEVICE, "message %d from the coordinator, expected %d", (int)m->kind,
-                      (int)kind);
-    }
     return err;
+}
+
+/* The same for a message of the given kind. */
+static cf_err receive_kind(cf_worker *w, cf_message_kind kind, int64_t deadline_ns, cf_message *m)
+{
+    CF_TRY(receive(w, deadline_ns, m));
+    if (m->kind == CF_MSG_WATCH) { /* before the plan, where there is a watch */
+        int me = 0;
+        MPI_Comm_rank(w->job->workers, &me);
+        CF_TRY(cf_heart_start(&m->watch, me, &w->reporter.heart));
+        CF_TRY(receive(w, deadline_ns, m));
+    }
+    if (m->kind == kind) return CF_OK;
+    cf_message_fini(m);
+    return cf_fail(CF_E_DEVICE, "message %d from the coordinator, expected %d", (int)m->kind,
+                   (int)kind);
 }
 
 static cf_err receive_plan(cf_worker *w)
@@ -117,6 +128,7 @@ static cf_err take_leave(cf_worker *w, cf_err err)
     if (w->echo) cf_sleep_ns(ECHO_DELAY_NS);
     cf_err sent = cf_reporter_send(&w->reporter, &m);
     if (err != CF_OK || sent != CF_OK) return err != CF_OK ? err : sent;
+    cf_heart_doing(w->reporter.heart, CF_DOING_AWAIT_BYE, -1, 0);
     CF_TRY(receive_kind(w, CF_MSG_BYE, 0, &m));
     cf_message_fini(&m);
     return CF_OK;
@@ -134,6 +146,7 @@ cf_err cf_worker_run(const cf_worker_job *job)
         w->reporter.channel = w->channel;
         err = work(w);
         err = take_leave(w, err);
+        cf_heart_doing(w->reporter.heart, CF_DOING_LEAVE, -1, 0);
         tear_down(w, err);
         cf_reporter_fini(&w->reporter);
         cf_err closed = cf_channel_destroy(w->channel);
