@@ -8,6 +8,7 @@
 #include "coordinator/gather.h"
 #include "coordinator/report.h"
 #include "coordinator/run_folder.h"
+#include "coordinator/space.h"
 #include "coordinator/watch.h"
 #include "kernels/base/log.h"
 #include "kernels/base/mem.h"
@@ -274,6 +275,7 @@ static cf_err serve(coordinator *c)
     while (c->n_done < c->job->n_workers) {
         cf_message m;
         bool got = false;
+        CF_TRY(cf_run_lock_check(c->run.lock));
         CF_TRY(receive(c, LISTEN_NS, &got, &m));
         if (!got) continue;
         cf_err err = take_message(c, &m);
@@ -321,15 +323,37 @@ static cf_err start_watch(coordinator *c)
     return cf_watch_start(&watch, &c->watch);
 }
 
+static cf_err check_space(const coordinator *c)
+{
+    cf_space space = {.dir = c->job->run_dir,
+                      .n_folds = c->run.n_folds,
+                      .only_fold = c->job->only_fold,
+                      .checkpoint_bytes = c->job->checkpoint_bytes,
+                      .n_images = c->cells.n,
+                      .n_nodes = c->cells.scheme.n_nodes};
+    return cf_space_check(&space);
+}
+
 static cf_err prepare(coordinator *c)
 {
     const cf_coordinator_job *job = c->job;
     CF_TRY(cf_cells_open(job->config->data_cells, &c->cells));
-    CF_TRY(cf_run_folder_open(job->run_dir, job->config, &c->cells, &c->run));
+    CF_TRY(cf_run_folder_take(job->run_dir, job->only_fold, job->config, &c->cells, &c->run));
     CF_TRY(plan_grid(c));
+    CF_TRY(check_space(c));
     CF_TRY(cf_gather_init(&c->gather, &c->cells, c->run.fold_of, c->run.n_folds));
     CF_TRY(cf_new(&c->hellos, (size_t)job->n_workers, sizeof *c->hellos));
     return start_watch(c);
+}
+
+/* Jobs of single folds gather one after the other, so that the last one's tables have them all. */
+static cf_err gather_tables(coordinator *c, cf_buf *table)
+{
+    bool others = false;
+    CF_TRY(cf_run_lock_enter(c->run.lock, &others));
+    cf_err err = cf_report_write(c->job->run_dir, &c->cells.scheme, table);
+    cf_run_lock_leave(c->run.lock);
+    return err;
 }
 
 static cf_err run(coordinator *c, cf_buf *table)
@@ -346,7 +370,7 @@ static cf_err run(coordinator *c, cf_buf *table)
     cf_err err = serve(c);
     cf_board_end(&c->board);
     CF_TRY(err);
-    CF_TRY(cf_report_write(c->job->run_dir, &c->cells.scheme, table));
+    CF_TRY(gather_tables(c, table));
     CF_TRY(log_finish(c));
     cf_message bye = {.kind = CF_MSG_BYE};
     return send_to_all(c, &bye);

@@ -15,11 +15,12 @@ typedef struct cf_coordinator_job {
     MPI_Comm control; /* the program's own duplicate of all ranks; borrowed */
     int first_worker; /* rank in `control` of worker 0: 1 beside a coordinator rank, else 0 */
     int n_workers;
-    const cf_config *config; /* effective and valid; data.cells is an absolute path; borrowed */
-    const char *run_dir;     /* absolute; borrowed */
-    int only_fold;           /* -1: all folds */
-    cf_grid_cost cost;       /* the planner's estimate; n_folds is filled in here */
-    bool terminal;           /* progress as a bar */
+    const cf_config *config;  /* effective and valid; data.cells is an absolute path; borrowed */
+    const char *run_dir;      /* absolute; borrowed */
+    int only_fold;            /* -1: all folds */
+    cf_grid_cost cost;        /* the planner's estimate; n_folds is filled in here */
+    int64_t checkpoint_bytes; /* of one fold: is there room for the job's? */
+    bool terminal;            /* progress as a bar */
 } cf_coordinator_job;
 
 /* Local to the coordinator; blocks until the job is over. `table` receives the Markdown table.

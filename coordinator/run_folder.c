@@ -156,24 +156,45 @@ static cf_err has_trained(const char *dir, bool *trained)
     return CF_OK;
 }
 
-cf_err cf_run_folder_open(const char *dir, const cf_config *config, const cf_cells *cells,
+/* others: jobs of other folds have it open, so that it is no longer as new. */
+static cf_err open_folder(const cf_config *config, const cf_cells *cells, bool others,
                           cf_run_folder *run)
 {
+    const char *dir = run->dir;
     char run_yaml[CF_PATH_MAX];
-    memset(run, 0, sizeof *run);
-    run->dir = dir;
     CF_TRY(cf_new(&run->fold_of, (size_t)cells->n, 1));
     CF_TRY(cf_path_join(run_yaml, sizeof run_yaml, dir, "run.yaml"));
     if (!cf_path_exists(run_yaml)) return start_folder(config, cells, run);
     bool trained = false;
     CF_TRY(has_trained(dir, &trained));
-    if (trained) return resume_folder(config, cells, run_yaml, run);
+    if (trained || others) return resume_folder(config, cells, run_yaml, run);
     cf_log_info("%s: nothing was trained there yet, it starts anew", dir);
     return start_folder(config, cells, run);
 }
 
+cf_err cf_run_folder_open(const char *dir, const cf_config *config, const cf_cells *cells,
+                          cf_run_folder *run)
+{
+    *run = (cf_run_folder){.dir = dir};
+    return open_folder(config, cells, false, run);
+}
+
+cf_err cf_run_folder_take(const char *dir, int only_fold, const cf_config *config,
+                          const cf_cells *cells, cf_run_folder *run)
+{
+    bool others = false;
+    cf_run_lock_times times = cf_run_lock_times_default();
+    *run = (cf_run_folder){.dir = dir};
+    CF_TRY(cf_run_lock_take(dir, only_fold, &times, &run->lock));
+    CF_TRY(cf_run_lock_enter(run->lock, &others));
+    cf_err err = open_folder(config, cells, others, run);
+    cf_run_lock_leave(run->lock);
+    return err;
+}
+
 void cf_run_folder_fini(cf_run_folder *run)
 {
+    cf_run_lock_release(run->lock);
     free(run->fold_of);
     memset(run, 0, sizeof *run);
 }
@@ -182,5 +203,7 @@ cf_err cf_run_folder_log(const cf_run_folder *run, const cf_buf *line)
 {
     char path[CF_PATH_MAX];
     CF_TRY(cf_path_join(path, sizeof path, run->dir, "log.jsonl"));
-    return cf_file_append(path, line->data, line->len);
+    cf_err err = cf_file_append(path, line->data, line->len);
+    if (err == CF_E_DISK) cf_log_warn("a line is missing there: %s", cf_err_text());
+    return err == CF_E_DISK ? CF_OK : err;
 }

@@ -18,6 +18,7 @@
 #include "launch/setup.h"
 #include "launch/verbs.h"
 #include "proto/control.h"
+#include "worker/checkpoint_size.h"
 #include "worker/worker.h"
 
 #define ABORT_GRACE_NS (5LL * 1000000000)
@@ -32,6 +33,7 @@ typedef struct train_options {
 typedef struct train_job {
     cf_config config;
     cf_grid_cost cost;
+    int64_t checkpoint_bytes;
     char run_dir[PATH_MAX];
 } train_job;
 
@@ -133,6 +135,7 @@ static cf_err prepare(const train_options *o, train_job *job)
     CF_TRY_GOTO(cf_new(&counts, (size_t)setup.cells.scheme.n_classes, sizeof *counts), out);
     cf_cells_count(&setup.cells, counts);
     job->config = setup.config;
+    job->checkpoint_bytes = cf_checkpoint_bytes(&job->config, graph);
     CF_TRY_GOTO(cf_setup_folds(&setup, &n_folds), out);
     CF_TRY_GOTO(
         cf_estimate(&job->config, &setup.cells.scheme, counts, n_folds, graph, 0, &job->cost), out);
@@ -218,6 +221,7 @@ static void run_coordinator(const train_options *o, const cf_job *job, bool thre
             .run_dir = t->run_dir,
             .only_fold = (int)o->only_fold,
             .cost = t->cost,
+            .checkpoint_bytes = t->checkpoint_bytes,
             .terminal = isatty(STDERR_FILENO) != 0 || getenv("CYTOFOLD_TERMINAL") != NULL,
         };
         err = cf_coordinator_run(&c, &table);
