@@ -1,0 +1,39 @@
+#include "worker/insight/umap.h"
+
+#include <string.h>
+
+cf_umap_options cf_umap_defaults(void)
+{
+    return (cf_umap_options){.neighbours = 15, .min_dist = 0.1, .spread = 1};
+}
+
+static cf_err check(const cf_umap_options *o, int64_t n)
+{
+    if (o->neighbours < 2 || o->neighbours > CF_NEIGHBOURS_MAX)
+        return cf_fail(CF_E_USAGE, "%d neighbours: expected 2 to %d", o->neighbours,
+                       CF_NEIGHBOURS_MAX);
+    if (n <= o->neighbours)
+        return cf_fail(CF_E_USAGE, "%lld images are too few for %d neighbours", (long long)n,
+                       o->neighbours);
+    if (!(o->spread > 0) || !(o->min_dist >= 0) || o->min_dist > o->spread)
+        return cf_fail(CF_E_USAGE, "min_dist %g and spread %g: expected 0 <= min_dist <= spread",
+                       o->min_dist, o->spread);
+    if (o->epochs < 0) return cf_fail(CF_E_USAGE, "%d epochs", o->epochs);
+    return CF_OK;
+}
+
+cf_err cf_umap(const float *x, int64_t n, int64_t d, const cf_umap_options *options, float *y)
+{
+    cf_neighbours nb = {0};
+    cf_umap_graph graph = {0};
+    cf_err err = CF_OK;
+    CF_TRY(check(options, n));
+    CF_TRY_GOTO(cf_neighbours_find(x, n, d, options->neighbours - 1, options->threads, &nb), out);
+    CF_TRY_GOTO(cf_umap_graph_make(&nb, &graph), out);
+    CF_TRY_GOTO(cf_umap_start(x, d, &graph, options, y), out);
+    CF_TRY_GOTO(cf_umap_layout(&graph, options, y), out);
+out:
+    cf_umap_graph_fini(&graph);
+    cf_neighbours_fini(&nb);
+    return err;
+}
