@@ -6,20 +6,17 @@
 #include <stdlib.h>
 #include <string.h>
 
-static void print_help(const cf_verb *verb, const cf_option *options, int n_options)
+#include "launch/help.h"
+
+static cf_err print_help(cf_help_writer writer, const cf_verb *verb, const cf_option *options,
+                         int n_options)
 {
-    printf("cytofold %s: %s\n\nusage: cytofold %s %s\n\noptions:\n", verb->name, verb->summary,
-           verb->name, verb->usage);
-    for (int i = 0; i < n_options; i++) {
-        const cf_option *o = &options[i];
-        char left[64], letter[8] = "";
-        if (o->letter != 0) snprintf(letter, sizeof letter, "-%c, ", o->letter);
-        snprintf(left, sizeof left, "%s--%s%s%s", letter, o->name, o->argument != NULL ? " " : "",
-                 o->argument != NULL ? o->argument : "");
-        printf("  %-24s %s\n", left, o->help);
-    }
-    printf("  %-24s %s\n", "--help", "this text");
-    if (verb->details != NULL) printf("\n%s\n", verb->details);
+    cf_buf text = {0};
+    writer(verb, options, n_options, &text);
+    cf_err err = cf_buf_check(&text);
+    if (err == CF_OK) fputs(cf_buf_text(&text), stdout);
+    cf_buf_fini(&text);
+    return err;
 }
 
 static const cf_option *find_long(const cf_option *options, int n, const char *name, size_t length)
@@ -116,10 +113,10 @@ cf_err cf_options_parse(const cf_verb *verb, const cf_option *options, int n_opt
     bool only_operands = false;
     for (int i = 1; i < argc; i++) {
         const char *word = argv[i];
-        if (!only_operands && strcmp(word, "--help") == 0) {
-            print_help(verb, options, n_options);
+        cf_help_writer writer = only_operands ? NULL : cf_help_writer_of(word);
+        if (writer != NULL) {
             *help = true;
-            return CF_OK;
+            return print_help(writer, verb, options, n_options);
         }
         if (!only_operands && strcmp(word, "--") == 0) {
             only_operands = true;

@@ -1,5 +1,6 @@
-/* Command-line options from one table a verb: parsing, --help, and (one day) man pages read the
- * same rows. Long options take "--name value" or "--name=value"; everything else is an operand;
+/* Command-line options from one table a verb: parsing, --help, manual pages and completion
+ * (launch/help.h) read the same rows. Long options take "--name value" or "--name=value";
+ * everything else is an operand;
  * "--" ends options. Threads: main only. Read first: cf_option. */
 #ifndef CF_LAUNCH_OPTIONS_H
 #define CF_LAUNCH_OPTIONS_H
@@ -37,8 +38,9 @@ typedef struct cf_verb {
 } cf_verb;
 
 /* Parses argv[1..]. Operands are moved to `operands` (owned by the caller). *help is set when
- * --help was given and printed: the verb then returns CF_OK at once. n_min..n_max operands (-1: no
- * limit), each named in messages. CF_E_USAGE names the option and what it takes. */
+ * --help, --man or --completion was given and printed: the verb then returns at once. n_min..n_max
+ * operands (-1: no limit), each named in messages. CF_E_USAGE names the option and what it takes.
+ */
 CF_CHECKED cf_err cf_options_parse(const cf_verb *verb, const cf_option *options, int n_options,
                                    int argc, char **argv, int n_min, int n_max,
                                    cf_strings *operands, bool *help);
