@@ -50,6 +50,29 @@ static cf_err resume(cf_worker *w, cf_trainer *t)
     return agree(w, w->group, err);
 }
 
+/* The leader's disk takes a checkpoint of full size and gives it back, before any work is done.
+ * Once for each rank that saves, whatever its folds: they share a file system and are of one size;
+ * each time a job starts, since a resumed one may meet a disk that has filled up. A rank whose
+ * folds are all finished saves nothing. */
+static cf_err prove_disk(cf_worker *w)
+{
+    char dir[CF_PATH_MAX];
+    void *block = NULL;
+    cf_checkpoint *c = NULL;
+    cf_trainer *t = NULL;
+    for (int f = 0; f < w->n_folds && t == NULL; f++)
+        if (w->trainers[f].step < w->trainers[f].total_steps) t = &w->trainers[f];
+    if (w->group->rank != 0 || t == NULL) return CF_OK;
+    CF_TRY(cf_reporter_fold_dir(&w->reporter, t->fold, dir, sizeof dir));
+    CF_TRY(cf_new(&c, 1, sizeof *c));
+    cf_err err = cf_trainer_snapshot(t, w->plan.data_hash, w->config_yaml, c, &block);
+    if (err == CF_OK) err = cf_store_prove(dir, c);
+    free(c->entries);
+    free(block);
+    free(c);
+    return err;
+}
+
 static cf_err set_up_folds(cf_worker *w, int group)
 {
     int64_t step[CF_MAX_FOLDS], total[CF_MAX_FOLDS];
@@ -153,6 +176,8 @@ cf_err cf_worker_set_up(cf_worker *w)
     w->reporter.run_dir = w->plan.run_dir;
     w->reporter.leader = w->group->rank == 0;
     CF_TRY(set_up_folds(w, group));
+    cf_err err = prove_disk(w);
+    CF_TRY(agree(w, w->group, err));
     w->departure = cf_step_sums_departure(&w->engine, w->group, w->n_folds);
     if (w->departure == CF_DEPART_AS_READY)
         cf_log_debug("one fold: its sums travel range by range during the backward pass");

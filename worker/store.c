@@ -3,6 +3,7 @@
 #include "worker/store.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <pthread.h>
 #include <signal.h>
 #include <stdio.h>
@@ -14,6 +15,8 @@
 #include "kernels/base/mem.h"
 
 enum { KEPT = 2 };
+
+#define PROOF "proof.ckpt" /* written and removed before the first step */
 
 struct cf_store {
     pthread_t thread;
@@ -103,7 +106,11 @@ static void remove_leftovers(const char *fold_dir)
     if (cf_dir_list(fold_dir, &names) != CF_OK) return; /* the save itself will say what is wrong */
     for (size_t i = 0; i < names.n; i++) {
         const char *rest = NULL;
-        if (step_of(names.items[i], &rest) < 0 || !cf_file_is_abandoned(rest)) continue;
+        if (strncmp(names.items[i], PROOF, sizeof PROOF - 1) == 0)
+            rest = names.items[i] + sizeof PROOF - 1;
+        else if (step_of(names.items[i], &rest) < 0)
+            continue;
+        if (!cf_file_is_abandoned(rest)) continue;
         if (cf_path_join(path, sizeof path, fold_dir, names.items[i]) == CF_OK) unlink(path);
     }
     cf_strings_fini(&names);
@@ -137,6 +144,37 @@ static cf_err write_slot(const char *fold_dir, const cf_checkpoint *c)
     CF_TRY(cf_checkpoint_write(path, c));
     remove_old(fold_dir, c->step);
     return CF_OK;
+}
+
+/* What was just synced is dropped from memory, so that reading asks the disk. A hint: where it is
+ * not taken, the copy in memory is read. */
+static void forget_pages(const char *path)
+{
+    int fd = open(path, O_RDONLY | O_CLOEXEC);
+    if (fd < 0) return;
+    (void)posix_fadvise(fd, 0, 0, POSIX_FADV_DONTNEED);
+    close(fd);
+}
+
+cf_err cf_store_prove(const char *fold_dir, const cf_checkpoint *c)
+{
+    char path[CF_PATH_MAX];
+    cf_checkpoint *back = NULL;
+    CF_TRY(cf_dir_make(fold_dir));
+    remove_leftovers(fold_dir);
+    CF_TRY(cf_path_join(path, sizeof path, fold_dir, PROOF));
+    CF_TRY(cf_new(&back, 1, sizeof *back));
+    cf_err err = cf_checkpoint_write(path, c);
+    if (err == CF_OK) {
+        forget_pages(path);
+        err = cf_checkpoint_read(path, back);
+        if (err == CF_E_CHECKPOINT)
+            err = cf_fail(CF_E_DISK, "what was written does not read back: %s", cf_err_text());
+        cf_checkpoint_fini(back);
+    }
+    unlink(path);
+    free(back);
+    return err;
 }
 
 static void *writer_main(void *arg)

@@ -18,6 +18,10 @@ void cf_store_destroy(cf_store *s);
  * once, and nothing is saved then. Makes fold_dir and its parents; removes temporaries of dead
  * processes. */
 CF_CHECKED cf_err cf_store_save(cf_store *s, const char *fold_dir, const cf_checkpoint *c);
+/* Writes a checkpoint beside the real ones, reads it back from the disk through every check, and
+ * removes it: before the first step, so that a disk that is full, over its quota, read-only or
+ * lying costs no work. Blocks. CF_E_DISK, with bytes needed and free. */
+CF_CHECKED cf_err cf_store_prove(const char *fold_dir, const cf_checkpoint *c);
 /* Waits for all saves; returns the first error. */
 CF_CHECKED cf_err cf_store_flush(cf_store *s);
 /* The newest checkpoint of a fold that verifies, or *found = false. Damaged ones are named in the

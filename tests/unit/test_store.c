@@ -239,6 +239,46 @@ static void failed_save_is_reported_once(void **state)
     cf_store_destroy(s);
 }
 
+/* A sample of weights and its one entry, whose storage is static. */
+static cf_checkpoint *sample(int64_t step)
+{
+    static cf_checkpoint c;
+    static float weights[N];
+    static cf_tensor_entry entry = {.name = "w", .flat = "weights", .rank = 1, .dim = {N}};
+    c = (cf_checkpoint){.step = step, .n_flats = 1, .entries = &entry, .n_entries = 1};
+    c.flats[0] = (cf_flat){.name = "weights", .count = N, .data = weights};
+    for (int i = 0; i < N; i++) weights[i] = weight_at(step, i);
+    return &c;
+}
+
+/* Any failing operation of the proof is an error of the disk, leaves the checkpoints alone, and
+ * nothing behind that the next proof does not remove. */
+static void proof_finds_every_fault_and_leaves_nothing(void **state)
+{
+    (void)state;
+    static const char *const kept[] = {"checkpoint-1.ckpt"};
+    long n = 1;
+    cf_store *s = NULL;
+    assert_int_equal(cf_store_create(&s), CF_OK);
+    save_step(s, 1, CF_OK);
+    assert_int_equal(cf_store_flush(s), CF_OK);
+    for (;; n++) {
+        cf_fault_arm(n, ENOSPC, CF_FAULT_ALWAYS);
+        cf_err err = cf_store_prove(fold_dir, sample(7));
+        if (!cf_fault_disarm()) {
+            assert_int_equal(err, CF_OK);
+            break;
+        }
+        /* close(2) after reading has nothing to say about what was written. */
+        if (err != CF_OK) assert_int_equal(err, CF_E_DISK);
+        assert_true(err == CF_E_DISK || n > 12);
+        assert_int_equal(newest(), 1);
+    }
+    print_message("failed each of %ld operations of the proof\n", n - 1);
+    assert_files(1, kept);
+    cf_store_destroy(s);
+}
+
 /* RELIABILITY 2: the n-th file operation of a save fails, for every n that a save has. Before it
  * there is step 1; after it there must be step 1 or step 2, and step 2 if the store said so. */
 static long fail_every_operation(int error, cf_fault_mode mode, bool may_fail)
@@ -318,6 +358,7 @@ int main(void)
         CASE(checkpoint_of_another_step_is_refused),
         CASE(leftovers_of_dead_processes_are_removed),
         CASE(failed_save_is_reported_once),
+        CASE(proof_finds_every_fault_and_leaves_nothing),
         CASE(any_failing_operation_leaves_a_valid_checkpoint),
         CASE(short_writes_and_interruptions_are_no_failure),
     };
