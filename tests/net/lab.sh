@@ -69,7 +69,7 @@ lab_slow() {
     # shellcheck disable=SC2086 # two words
     set -- "$1" "$2" $direction
     tc -n "$3" qdisc del dev "$4" root 2>/dev/null || true
-    [ -z "$2" ] || tc -n "$3" qdisc add dev "$4" root tbf rate "$2" burst 32k latency 100ms
+    [ -z "$2" ] || tc -n "$3" qdisc add dev "$4" root tbf rate "$2" burst 256k latency 500ms
   done
 }
 
