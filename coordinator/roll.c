@@ -58,10 +58,10 @@ void cf_roll_message(cf_roll *r, int row, cf_doing doing, int fold, int64_t step
     cf_roll_row *w = &r->rows[row];
     w->spoke = true;
     w->heard_ns = now_ns;
-    if (w->beats) return;
     w->doing = doing;
     w->fold = fold;
     w->step = step;
+    w->still_ns = 0;
 }
 
 void cf_roll_own(cf_roll *r, cf_doing doing, int fold, int64_t still_ns, int64_t now_ns)

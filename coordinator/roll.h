@@ -42,8 +42,8 @@ void cf_roll_fini(cf_roll *r);
 /* From here on the rank is watched. */
 void cf_roll_meet(cf_roll *r, int row, const char *host, int64_t pid, int64_t now_ns);
 void cf_roll_beat(cf_roll *r, const cf_beat *b, int64_t now_ns);
-/* A message of worker `row` came over MPI, which tells of that much. A rank with heartbeats tells
- * more in those. */
+/* A message of worker `row` came over MPI, which tells of that much; the next heartbeat tells more.
+ */
 void cf_roll_message(cf_roll *r, int row, cf_doing doing, int fold, int64_t step, int64_t now_ns);
 /* The coordinator's own event loop. */
 void cf_roll_own(cf_roll *r, cf_doing doing, int fold, int64_t still_ns, int64_t now_ns);

@@ -278,6 +278,18 @@ static void messages_keep_a_rank_alive_whose_heartbeats_are_lost(void **state)
     }
 }
 
+/* Steps may be much shorter than the time between heartbeats. */
+static void a_message_tells_more_than_the_heartbeat_before_it(void **state)
+{
+    (void)state;
+    beat_all(CF_DOING_SET_UP, 0, 10);
+    for (int i = 0; i < N; i++) cf_roll_message(&roll, i, CF_DOING_COMPUTE, 1, 7, 11 * S);
+    for (int i = 1; i < N; i++) beat(i, CF_DOING_SUMS, 0, 312);
+    assert_said(312,
+                "rank 1 on host node-0 (process 1000) stopped answering: last heard 301 s ago, "
+                "computing at fold 1, step 7; of the others 3 are waiting for sums");
+}
+
 static void a_rank_never_heard_is_found_where_its_host_is_heard(void **state)
 {
     (void)state;
@@ -322,6 +334,7 @@ int main(void)
         CASE(without_heartbeats_messages_count_and_the_time_doubles),
         CASE(heartbeats_that_come_late_are_taken_up),
         CASE(messages_keep_a_rank_alive_whose_heartbeats_are_lost),
+        CASE(a_message_tells_more_than_the_heartbeat_before_it),
         CASE(a_rank_never_heard_is_found_where_its_host_is_heard),
         CASE(ranks_not_met_and_workers_out_of_range_are_passed_over),
     };
