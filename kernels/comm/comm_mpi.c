@@ -20,7 +20,8 @@ enum {
 
 /* One sum under way. */
 typedef struct sum {
-    bool active;
+    bool held;   /* from its start until its wait: the ticket is not given away before */
+    bool active; /* not done yet */
     int round;   /* 0: shares go to their owners; 1: finished shares come back */
     int tag;     /* of round 0; round 1 uses tag + 1 */
     int n_added; /* ranks whose contribution was added (round 0) */
@@ -195,8 +196,8 @@ static cf_err mpi_sum_start(cf_comm *c, void *buf, int64_t n, cf_sum_type type, 
     mpi_comm *m = (mpi_comm *)c;
     int slot = 0;
     *ticket = 0;
-    if (c->size == 1 || n == 0) return CF_OK;
-    while (slot < CF_COMM_MAX_PENDING && m->sums[slot].active) slot++;
+    if (c->size == 1) return CF_OK;
+    while (slot < CF_COMM_MAX_PENDING && m->sums[slot].held) slot++;
     if (slot == CF_COMM_MAX_PENDING) {
         return cf_fail(CF_E_UNEXPECTED, "expected at most %d sums under way, found one more",
                        CF_COMM_MAX_PENDING);
@@ -212,9 +213,10 @@ static cf_err mpi_sum_start(cf_comm *c, void *buf, int64_t n, cf_sum_type type, 
     s->buf = buf;
     s->n = n;
     CF_TRY(reserve(m, s));
-    s->active = true;
+    s->held = true;
+    s->active = n > 0;
     *ticket = slot;
-    return start_round(m, s);
+    return n > 0 ? start_round(m, s) : CF_OK;
 }
 
 static cf_err mpi_progress(cf_comm *c)
@@ -235,9 +237,11 @@ static cf_err mpi_wait(cf_comm *c, int ticket)
     }
     for (;;) {
         CF_TRY(mpi_progress(c)); /* all sums: another rank may be waiting for an earlier one */
-        if (!m->sums[ticket].active) return CF_OK;
+        if (!m->sums[ticket].active) break;
         cf_idle_briefly(&idle);
     }
+    m->sums[ticket].held = false;
+    return CF_OK;
 }
 
 static cf_err finish(MPI_Request *request)

@@ -117,6 +117,24 @@ static void pending_sums_do_not_mix(void **state)
     c->ops->destroy(c);
 }
 
+/* Else a wait for the first would wait for the second too: for ever, where a rank has left between
+ * the two. */
+static void a_sum_that_is_done_keeps_its_ticket_until_its_wait(void **state)
+{
+    const cf_job *job = job_of(state);
+    cf_comm *c = comm_of(job);
+    int64_t first = 1, second = 2;
+    int tickets[2] = {-1, -1};
+    bool ok = c->ops->sum_start(c, &first, 1, CF_SUM_I64, &tickets[0]) == CF_OK;
+    for (int i = 0; i < 20; i++) /* enough for both rounds on every rank */
+        ok = ok && c->ops->progress(c) == CF_OK && c->ops->barrier(c) == CF_OK;
+    ok = ok && c->ops->sum_start(c, &second, 1, CF_SUM_I64, &tickets[1]) == CF_OK;
+    ok = ok && (c->size == 1 || tickets[0] != tickets[1]);
+    for (int k = 0; k < 2; k++) ok = ok && c->ops->wait(c, tickets[k]) == CF_OK;
+    assert_on_all(job, ok && first == c->size && second == 2 * c->size);
+    c->ops->destroy(c);
+}
+
 static void one_sum_too_many_is_refused(void **state)
 {
     const cf_job *job = job_of(state);
@@ -413,6 +431,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         CASE(exact_sum_is_the_same_on_any_rank_count),
         CASE(pending_sums_do_not_mix),
+        CASE(a_sum_that_is_done_keeps_its_ticket_until_its_wait),
         CASE(one_sum_too_many_is_refused),
         CASE(float_sum_adds_every_rank_once),
         CASE(float_sum_has_the_same_bits_on_every_rank_and_run),
