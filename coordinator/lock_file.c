@@ -32,11 +32,11 @@ static cf_err write_draft(cf_lock_maker *m)
     char text[CF_LOCK_OWNER_MAX_BYTES];
     size_t n = cf_lock_owner_write(&m->self, text);
     cf_file f = {.fd = open(m->draft, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0644)};
-    if (f.fd < 0) return cf_fail_errno(CF_E_DISK, "%s: create", m->draft);
+    if (f.fd < 0) return cf_disk_fail(m->draft, "create", n);
     memcpy(f.path, m->draft, strlen(m->draft) + 1);
     cf_err err = cf_file_write(&f, text, n);
     if (close(f.fd) != 0 && errno != EINTR && err == CF_OK)
-        err = cf_fail_errno(CF_E_DISK, "%s: close", m->draft);
+        err = cf_disk_fail(m->draft, "close", n);
     if (err != CF_OK) unlink(m->draft);
     return err;
 }
@@ -75,7 +75,7 @@ cf_err cf_lock_guard_enter(cf_lock_maker *m)
     int64_t deadline = cf_clock_ns() + GUARD_DEADLINE_NS;
     CF_TRY(path_of(m, ".lock", path));
     m->guard = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0666);
-    if (m->guard < 0) return cf_fail_errno(CF_E_DISK, "%s: open", path);
+    if (m->guard < 0) return cf_disk_fail(path, "open", 0);
     while (fcntl(m->guard, F_OFD_SETLK, &range) != 0) {
         if (errno == EINTR) continue;
         if (errno != EAGAIN && errno != EACCES) {
@@ -170,11 +170,11 @@ static cf_err create_exclusively(const char *from, const char *path, bool *made)
     cf_file f = {.fd = open(path, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0644)};
     snprintf(f.path, sizeof f.path, "%s", path);
     if (f.fd < 0) {
-        if (errno != EEXIST) err = cf_fail_errno(CF_E_DISK, "%s: create", path);
+        if (errno != EEXIST) err = cf_disk_fail(path, "create", n);
     } else {
         err = cf_file_write(&f, text, n);
         if (close(f.fd) != 0 && errno != EINTR && err == CF_OK)
-            err = cf_fail_errno(CF_E_DISK, "%s: close", path);
+            err = cf_disk_fail(path, "close", n);
         if (err != CF_OK) unlink(path);
         *made = err == CF_OK;
     }
@@ -200,7 +200,7 @@ static cf_err publish(const char *from, const char *path, bool *made)
         number == EMLINK)
         return create_exclusively(from, path, made);
     errno = number;
-    return cf_fail_errno(CF_E_DISK, "%s: create", path);
+    return cf_disk_fail(path, "create", 0);
 }
 
 /* Removes the lock at `path` if it is the one that was seen: it is renamed away, which one process
@@ -213,7 +213,7 @@ static cf_err take_away(cf_lock_maker *m, const char *path, const sighting *seen
     CF_TRY(path_of(m, name, aside));
     if (rename(path, aside) != 0) {
         if (errno == ENOENT || errno == ESTALE) return CF_OK;
-        return cf_fail_errno(CF_E_DISK, "%s: rename to %s", path, aside);
+        return cf_disk_fail(path, "rename", 0);
     }
     cf_err err = look_at(aside, &in_hand);
     bool same = in_hand.known == seen->known && in_hand.owner.token == seen->owner.token;

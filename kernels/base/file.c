@@ -131,8 +131,7 @@ static unsigned long long bytes_free(const char *path)
     return told ? (unsigned long long)st.f_bavail * st.f_frsize : 0;
 }
 
-/* Whatever fails tells the figures from which a full disk is seen; errno says what it was. */
-static cf_err disk_fails(const char *path, const char *what, size_t needed)
+cf_err cf_disk_fail(const char *path, const char *what, size_t needed)
 {
     return cf_fail_errno(CF_E_DISK, "%s: %s needs %zu bytes, %llu bytes are free", path, what,
                          needed, bytes_free(path));
@@ -177,9 +176,7 @@ cf_err cf_file_create(const char *path, cf_file *file)
     /* A leftover of a dead process with this pid is written over; a planted link is not followed.
      */
     file->fd = open_again(file->temporary, O_WRONLY | O_CREAT | O_TRUNC | O_NOFOLLOW);
-    if (file->fd < 0)
-        return cf_fail_errno(CF_E_DISK, "%s: create, %llu bytes are free", file->temporary,
-                             bytes_free(path));
+    if (file->fd < 0) return cf_disk_fail(file->temporary, "create", 0);
     return CF_OK;
 }
 
@@ -189,7 +186,7 @@ cf_err cf_file_write(cf_file *file, const void *bytes, size_t n)
     while (n > 0) {
         ssize_t done = write(file->fd, p, n);
         if (done < 0 && errno == EINTR) continue;
-        if (done < 0) return disk_fails(file->path, "write", n);
+        if (done < 0) return cf_disk_fail(file->path, "write", n);
         p += done;
         n -= (size_t)done;
         file->offset += (uint64_t)done;
@@ -207,7 +204,7 @@ cf_err cf_file_write_at(cf_file *file, uint64_t offset, const void *bytes, size_
     while (n > 0) {
         ssize_t done = pwrite(file->fd, p, n, (off_t)offset);
         if (done < 0 && errno == EINTR) continue;
-        if (done < 0) return disk_fails(file->path, "write", n);
+        if (done < 0) return cf_disk_fail(file->path, "write", n);
         p += done;
         n -= (size_t)done;
         offset += (uint64_t)done;
@@ -231,10 +228,10 @@ static cf_err sync_folder_of(const char *path)
     memcpy(copy, path, strlen(path) + 1);
     const char *folder = dirname(copy);
     int fd = open_again(folder, O_RDONLY | O_DIRECTORY);
-    if (fd < 0) return disk_fails(folder, "open to sync", 0);
+    if (fd < 0) return cf_disk_fail(folder, "open to sync", 0);
     cf_err err = CF_OK;
     if (sync_fd(fd) != 0 && errno != EINVAL && errno != ENOTSUP) {
-        err = disk_fails(folder, "sync", 0);
+        err = cf_disk_fail(folder, "sync", 0);
     }
     close(fd);
     return err;
@@ -244,14 +241,14 @@ cf_err cf_file_commit(cf_file *file)
 {
     if (file->fd < 0) return cf_fail(CF_E_UNEXPECTED, "%s: commit of a closed file", file->path);
     cf_err err = CF_OK;
-    if (sync_fd(file->fd) != 0) err = disk_fails(file->path, "sync", (size_t)file->offset);
+    if (sync_fd(file->fd) != 0) err = cf_disk_fail(file->path, "sync", (size_t)file->offset);
     /* Network file systems report a full disk at close. */
     if (close(file->fd) != 0 && errno != EINTR && err == CF_OK) {
-        err = disk_fails(file->path, "close", (size_t)file->offset);
+        err = cf_disk_fail(file->path, "close", (size_t)file->offset);
     }
     file->fd = -1;
     if (err == CF_OK && rename(file->temporary, file->path) != 0) {
-        err = disk_fails(file->path, "rename of the finished file", (size_t)file->offset);
+        err = cf_disk_fail(file->path, "rename of the finished file", (size_t)file->offset);
     }
     if (err != CF_OK) {
         unlink(file->temporary);
@@ -291,13 +288,11 @@ static bool ends_in_a_line(int fd)
 cf_err cf_file_append(const char *path, const char *text, size_t n)
 {
     cf_file file = {.fd = open_again(path, O_RDWR | O_APPEND | O_CREAT)};
-    if (file.fd < 0)
-        return cf_fail_errno(CF_E_DISK, "%s: open to append, %llu bytes are free", path,
-                             bytes_free(path));
+    if (file.fd < 0) return cf_disk_fail(path, "open to append", n);
     snprintf(file.path, sizeof file.path, "%s", path);
     cf_err err = CF_OK;
     if (ends_in_a_line(file.fd)) err = cf_file_write(&file, "\n", 1);
     if (err == CF_OK) err = cf_file_write(&file, text, n);
-    if (close(file.fd) != 0 && errno != EINTR && err == CF_OK) err = disk_fails(path, "close", n);
+    if (close(file.fd) != 0 && errno != EINTR && err == CF_OK) err = cf_disk_fail(path, "close", n);
     return err;
 }
