@@ -8,6 +8,7 @@
 #include "kernels/base/log.h"
 #include "kernels/base/mem.h"
 #include "worker/set_up.h"
+#include "worker/stage.h"
 #include "worker/steps.h"
 
 #define PLAN_DEADLINE_NS (600LL * 1000000000)
@@ -60,6 +61,25 @@ static cf_err receive_kind(cf_worker *w, cf_message_kind kind, int64_t deadline_
                    (int)kind);
 }
 
+/* Bytes of a staged copy moved, or are waited for. */
+static void stage_moved(void *worker)
+{
+    cf_worker *w = worker;
+    cf_heart_doing(w->reporter.heart, CF_DOING_SET_UP, -1, 0);
+}
+
+/* Collective over all workers: the node's copy where there is one, else the shared file. */
+static cf_err open_cells(cf_worker *w)
+{
+    char path[CF_PATH_MAX];
+    const char *shared = w->config.data_cells;
+    const cf_stage stage = {shared, w->config.run_stage, w->plan.cells_hash, stage_moved, w};
+    CF_TRY(cf_stage_cells(&stage, w->job->workers, path));
+    /* Another job may have made room in between. */
+    if (strcmp(path, shared) != 0 && cf_cells_open(path, &w->cells) == CF_OK) return CF_OK;
+    return cf_cells_open(shared, &w->cells);
+}
+
 static cf_err receive_plan(cf_worker *w)
 {
     cf_message m;
@@ -67,7 +87,7 @@ static cf_err receive_plan(cf_worker *w)
     w->plan = m.plan; /* moved */
     CF_TRY(
         cf_config_parse(w->plan.config_path, w->plan.config, strlen(w->plan.config), &w->config));
-    CF_TRY(cf_cells_open(w->config.data_cells, &w->cells));
+    CF_TRY(open_cells(w));
     if (w->cells.content_hash != w->plan.cells_hash || w->cells.n != w->plan.n_images)
         return cf_fail(CF_E_DATA,
                        "%s holds other images here (%016llx) than at the coordinator (%016llx)",
