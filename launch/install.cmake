@@ -43,3 +43,16 @@ if(IS_DIRECTORY ${CMAKE_CURRENT_SOURCE_DIR}/slurm)
   install(DIRECTORY slurm DESTINATION ${CMAKE_INSTALL_DATADIR}/cytofold USE_SOURCE_PERMISSIONS)
 endif()
 install(FILES ${PROJECT_SOURCE_DIR}/LICENSE ${PROJECT_SOURCE_DIR}/README.md DESTINATION ${CMAKE_INSTALL_DOCDIR})
+
+# Module files with the prefix that is installed to, which `cmake --install --prefix` tells only then.
+foreach(kind lua tcl)
+  install(CODE "
+    get_filename_component(CYTOFOLD_PREFIX \"\${CMAKE_INSTALL_PREFIX}\" ABSOLUTE)
+    set(PROJECT_VERSION \"${PROJECT_VERSION}\")
+    set(PROJECT_DESCRIPTION \"${PROJECT_DESCRIPTION}\")
+    set(CMAKE_INSTALL_BINDIR \"${CMAKE_INSTALL_BINDIR}\")
+    set(CMAKE_INSTALL_MANDIR \"${CMAKE_INSTALL_MANDIR}\")
+    set(CMAKE_INSTALL_DATADIR \"${CMAKE_INSTALL_DATADIR}\")
+    configure_file(\"${CMAKE_CURRENT_SOURCE_DIR}/modulefiles/cytofold.${kind}.in\"
+      \"\$ENV{DESTDIR}\${CYTOFOLD_PREFIX}/${CMAKE_INSTALL_DATADIR}/cytofold/modulefiles/cytofold.${kind}\" @ONLY)")
+endforeach()

@@ -4,6 +4,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "kernels/base/file.h"
 #include "kernels/base/mem.h"
@@ -89,15 +90,33 @@ static bool is_path(const char *name)
     return strchr(name, '/') || (dot && (strcmp(dot, ".yaml") == 0 || strcmp(dot, ".yml") == 0));
 }
 
-enum { N_PLACES = 3 };
+enum { N_PLACES = 4 };
+
+/* PREFIX/share/cytofold of the program PREFIX/bin/cytofold, so that an installed folder can be
+ * moved; "" where that cannot be known. */
+static void find_share(char share[CF_PATH_MAX])
+{
+    char program[CF_PATH_MAX] = "";
+    ssize_t n = readlink("/proc/self/exe", program, sizeof program - 1);
+    share[0] = '\0';
+    for (int up = 0; up < 2 && n > 0; up++) { /* the program, then bin */
+        char *slash = strrchr(program, '/');
+        if (!slash) return;
+        *slash = '\0';
+    }
+    int m = snprintf(share, CF_PATH_MAX, "%s/share/cytofold", program);
+    if (n <= 0 || m >= CF_PATH_MAX) share[0] = '\0';
+}
 
 /* Folders that hold configs/schemes, the user's own first. NULL entries are to be skipped. */
-static void list_places(const char *places[N_PLACES])
+static void list_places(char share[CF_PATH_MAX], const char *places[N_PLACES])
 {
     const char *own = getenv("CYTOFOLD_SHARE");
+    find_share(share);
     places[0] = own && own[0] != '\0' ? own : NULL;
-    places[1] = CYTOFOLD_SHARE;
-    places[2] = CYTOFOLD_SOURCE;
+    places[1] = share[0] != '\0' ? share : NULL;
+    places[2] = CYTOFOLD_SHARE;
+    places[3] = CYTOFOLD_SOURCE;
 }
 
 /* Appends the names of the schemes in `folder`, without ".yaml". */
@@ -117,9 +136,9 @@ static void list_schemes(const char *folder, cf_buf *names)
 static cf_err find_file(const char *name, char path[CF_PATH_MAX])
 {
     const char *places[N_PLACES];
-    char folder[CF_PATH_MAX], file[CF_CODE_MAX + 8], quoted[CF_QUOTE_MAX];
+    char share[CF_PATH_MAX], folder[CF_PATH_MAX], file[CF_CODE_MAX + 8], quoted[CF_QUOTE_MAX];
     cf_buf names = {0};
-    list_places(places);
+    list_places(share, places);
     bool safe = cf_name_is_safe(name) && strlen(name) < CF_CODE_MAX;
     for (int i = 0; i < N_PLACES; i++) {
         if (!places[i]) continue;
