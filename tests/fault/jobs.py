@@ -187,8 +187,10 @@ def sums(run):
 class Workshop:
     """A folder with phantom cells and an undisturbed run. Use with `with`."""
 
-    def __init__(self, program, rng, epochs, sets=()):
-        self.program, self.rng, self.epochs, self.sets = os.path.abspath(program), rng, epochs, list(sets)
+    def __init__(self, programs, rng, epochs, sets=()):
+        """programs: cytofold, and its copy with faults."""
+        self.program, self.inject = (os.path.abspath(path) for path in programs)
+        self.rng, self.epochs, self.sets = rng, epochs, list(sets)
         self.folder = tempfile.mkdtemp(prefix="cytofold-fault-")
         self.jobs, self.n_runs, self.life = [], 0, 0.0
         self.environment = dict(os.environ, LC_ALL="C", OMPI_ALLOW_RUN_AS_ROOT="1",

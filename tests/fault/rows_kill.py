@@ -8,10 +8,10 @@ from jobs import GONE_S, Workshop, checkpoints, poll, require
 EPOCHS = 12
 
 
-def kill_ranks(program, rng, count):
+def kill_ranks(programs, rng, count):
     """Row 1: a random rank at a random time, several times in a row, other ranks at each resumption."""
     n, seconds = 0, time.monotonic()
-    with Workshop(program, rng, EPOCHS) as shop:
+    with Workshop(programs, rng, EPOCHS) as shop:
         while n < count:
             n += chain(shop, count - n)
     return f"{n} kills, {n} resumed to the same bytes, {time.monotonic() - seconds:.0f} s"
@@ -40,10 +40,10 @@ def chain(shop, left):
     return len(story)
 
 
-def kill_heads(program, rng, count):
+def kill_heads(programs, rng, count):
     """Row 3: the coordinator; `cytofold train` or mpirun; every process at once; `count` times each."""
     seconds, n = time.monotonic(), 0
-    with Workshop(program, rng, EPOCHS) as shop:
+    with Workshop(programs, rng, EPOCHS) as shop:
         for _ in range(count):
             for who in ("coordinator", shop.rng.choice(("launcher", "mpirun")), "all"):
                 run = shop.new_run()
@@ -78,10 +78,10 @@ def kill_head(shop, run, who):
     return True
 
 
-def rank_counts(program, rng, count):
+def rank_counts(programs, rng, count):
     """Row 6: 1, 2, 3 and 4 workers, then 4, 2, 1 and 3 workers one after the other on one run."""
     seconds = time.monotonic()
-    with Workshop(program, rng, EPOCHS) as shop:
+    with Workshop(programs, rng, EPOCHS) as shop:
         for _ in range(count):
             for workers in (1, 2, 3, 4):
                 run = shop.new_run()

@@ -1,0 +1,149 @@
+"""Rows 16 and 17: numbers that go wrong in one rank, by cytofold_inject (inject.c)."""
+import json
+import re
+import subprocess
+import time
+
+from jobs import Workshop, checkpoints, require
+
+EPOCHS = 12
+STEP = re.compile(r"fold (\d+), step (\d+)")
+
+
+def tensors(shop):
+    """[(name, buffer, first element, end)] of the network, as they lie in the flat buffers; and {buffer: elements}."""
+    run = f"{shop.folder}/run-1"
+    path = f"{run}/fold-0/checkpoint-{checkpoints(run)[0][-1]}.ckpt"
+    told = json.loads(subprocess.run([shop.program, "inspect", path, "--json"], check=True, capture_output=True,
+                                     env=shop.environment).stdout)
+    found, at = [], {}
+    for tensor in told["tensors"]:
+        n = 1
+        for side in tensor["shape"]:
+            n *= side
+        first = at.get(tensor["buffer"], 0)
+        found.append((tensor["name"], tensor["buffer"], first, first + n))
+        at[tensor["buffer"]] = first + n
+    return found, {b["name"]: b["elements"] for b in told["buffers"]}
+
+
+def total_steps(shop):
+    return max(step for step, *_ in shop.expected_epochs.values())
+
+
+def inject(shop, run, workers, words, sets=()):
+    """A job of one group with a fault in it. (job, exit code, messages); None where the fault was never met."""
+    text = " ".join(str(word) for word in words)
+    job = shop.start(run, workers, ["run.groups=1", *sets], {"CYTOFOLD_INJECT": text}, shop.inject)
+    code = job.wait()
+    job.expect_gone()
+    return job, code, job.messages()
+
+
+def stopped_at(messages, what):
+    """(fold, step) of the error that ended the job."""
+    lines = [line for line in messages.splitlines() if STEP.search(line) and "test accuracy" not in line]
+    require(lines, f"{what}: no fold and step are named\n{messages}")
+    return tuple(int(number) for number in STEP.search(lines[-1]).groups())
+
+
+def resume(shop, run, what):
+    """Without the fault: what was kept is good."""
+    job, code = shop.finish(run, shop.rng.choice([1, 2, 3]))
+    require(code == 0, f"{what}: resumed: exit {code}\n{job.messages()}")
+    shop.compare(run, what)
+
+
+# ---- row 16 ---------------------------------------------------------------------------------------------------------
+
+def spoilt_values(programs, rng, count):
+    """Row 16: NaN, an infinity or a huge value in one rank's gradient or in one image; a learning rate of 1e30."""
+    seconds, n = time.monotonic(), 0
+    with Workshop(programs, rng, EPOCHS) as shop:
+        table, _ = tensors(shop)
+        for _ in range(count):
+            for kind, value in (("gradient", "nan"), ("gradient", "inf"), ("gradient", "1e30"), ("image", "nan"),
+                                ("image", "inf")):
+                spoil(shop, table, kind, value)
+                n += 1
+            mad_rate(shop)
+            n += 1
+    return f"{n} faults, {n} named and stopped with 7, the last checkpoint resumed, {time.monotonic() - seconds:.0f} s"
+
+
+def spoil(shop, table, kind, value):
+    workers = shop.rng.choice([2, 3, 4])
+    rank, fold, step = shop.rng.randint(1, workers), shop.rng.randrange(3), shop.rng.randrange(total_steps(shop))
+    tensor, first, end = shop.rng.choice([(name, a, b) for name, buffer, a, b in table if buffer == "weights"])
+    place = shop.rng.randrange(first, end) if kind == "gradient" else shop.rng.randrange(8 * 32 * 32 * 3)
+    words = (kind, rank, fold, step, place, value)
+    what, run = f"{words} of {workers} workers", shop.new_run()
+    _, code, messages = inject(shop, run, workers, words)
+    require("injected:" in messages, f"{what}: never met\n{messages}")
+    require(code == 7, f"{what}: exit {code}, expected 7\n{messages}")
+    at = stopped_at(messages, what)
+    require(at == (fold, step), f"{what}: stopped at fold {at[0]}, step {at[1]}\n{messages}")
+    named = tensor if kind == "gradient" else "stem."
+    require(named in messages, f"{what}: {named} is not named\n{messages}")
+    require(names_rank(messages, rank), f"{what}: rank {rank} is not named\n{messages}")
+    resume(shop, run, what)
+
+
+def names_rank(messages, rank):
+    """Workers count from 0 behind the coordinator's rank."""
+    return re.search(rf"\brank {rank}\b|\bworker {rank - 1}\b", messages) is not None
+
+
+def mad_rate(shop):
+    """Nothing is good in that run but what stood there before its first step: no such checkpoint may be kept."""
+    run, workers = shop.new_run(), shop.rng.choice([1, 2, 3])
+    job = shop.start(run, workers, ["train.learning_rate=1e30", "train.schedule=constant"])
+    code, what = job.wait(), f"learning rate 1e30 on {workers} workers"
+    require(code == 7, f"{what}: exit {code}, expected 7\n{job.messages()}")
+    _, step = stopped_at(job.messages(), what)
+    require(step <= 2, f"{what}: went on until step {step}\n{job.messages()}")
+    for fold, steps in checkpoints(run).items():
+        for kept in steps:
+            path = f"{run}/fold-{fold}/checkpoint-{kept}.ckpt"
+            told = subprocess.run([shop.program, "inspect", path], check=True, capture_output=True, text=True,
+                                  env=shop.environment).stdout
+            require(not re.search(r"\b(nan|inf)\b", told), f"{what}: {path} is not finite\n{told}")
+
+
+# ---- row 17 ---------------------------------------------------------------------------------------------------------
+
+WITHIN = 100  # steps, with the default run.replica_check
+
+
+def flipped_bits(programs, rng, count):
+    """Row 17: one bit of one weight (of another buffer, at times) of one rank, at any step."""
+    seconds, found, harmless = time.monotonic(), 0, 0
+    with Workshop(programs, rng, EPOCHS * 2) as shop:
+        table, elements = tensors(shop)
+        for n in range(count):
+            buffer = "weights" if n % 4 else shop.rng.choice(sorted(elements))
+            if flip(shop, buffer, elements[buffer]):
+                found += 1
+            else:
+                harmless += 1
+    return (f"{count} bits flipped, {found} found within {WITHIN} steps and resumed to the same bytes, {harmless} "
+            f"without effect on any byte, {time.monotonic() - seconds:.0f} s")
+
+
+def flip(shop, buffer, n_elements):
+    """Whether it was found; else the result must be the undisturbed one."""
+    workers = shop.rng.choice([2, 3, 4])
+    rank, fold, step = shop.rng.randint(1, workers), shop.rng.randrange(3), shop.rng.randrange(total_steps(shop))
+    words = (buffer, rank, fold, step, shop.rng.randrange(n_elements), shop.rng.randrange(32))
+    what, run = f"{words} of {workers} workers", shop.new_run()
+    _, code, messages = inject(shop, run, workers, words)
+    require("injected:" in messages, f"{what}: never met\n{messages}")
+    if code == 0:
+        shop.compare(run, f"{what}: not found")
+        return False
+    require(code == 7, f"{what}: exit {code}, expected 7\n{messages}")
+    at = stopped_at(messages, what)
+    require(at[0] == fold and step <= at[1] <= step + WITHIN,
+            f"{what}: found at fold {at[0]}, step {at[1]}\n{messages}")
+    resume(shop, run, what)
+    return True
