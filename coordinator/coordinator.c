@@ -9,15 +9,18 @@
 #include "coordinator/report.h"
 #include "coordinator/run_folder.h"
 #include "coordinator/space.h"
+#include "coordinator/stop.h"
+#include "coordinator/walltime.h"
 #include "coordinator/watch.h"
 #include "kernels/base/log.h"
 #include "kernels/base/mem.h"
 #include "kernels/comm/channel.h"
 #include "proto/control.h"
+#include "proto/stop_rules.h"
 
 #define HELLO_DEADLINE_NS (300LL * 1000000000) /* without run.hang_timeout */
 #define HELLO_MARGIN_NS   (5LL * 1000000000)   /* ranks do not start in the same instant */
-#define LISTEN_NS         (1000LL * 1000000)
+#define LISTEN_NS         (100LL * 1000000)
 
 typedef struct coordinator {
     const cf_coordinator_job *job;
@@ -29,6 +32,8 @@ typedef struct coordinator {
     cf_board board;
     cf_msg_hello *hellos; /* owned, [n_workers] */
     cf_watch *watch;      /* NULL: none; ends with the process */
+    cf_stop stop;
+    cf_walltime *walltime; /* owned */
     int n_done;
     int64_t start_ns;
     cf_buf wire;
@@ -110,6 +115,14 @@ static cf_err log_start(const coordinator *c)
     return log_end(c, &line);
 }
 
+static cf_err log_stop(const coordinator *c)
+{
+    log_line line;
+    log_begin(c, &line, "stop");
+    cf_stop_write(&c->stop, &line.json);
+    return log_end(c, &line);
+}
+
 static cf_err log_finish(const coordinator *c)
 {
     log_line line;
@@ -177,6 +190,46 @@ static cf_err take_hello(coordinator *c, const cf_message *m)
     return cf_channel_send(c->channel, c->job->first_worker + m->from, c->wire.data, c->wire.len);
 }
 
+/* ---- stopping ---------------------------------------------------------------------------------
+ */
+
+/* Looks for a reason to stop, and tells all workers once there is one. */
+static cf_err heed_stop(coordinator *c)
+{
+    cf_stop *s = &c->stop;
+    char storage[32];
+    if (s->told) return CF_OK;
+    int number = c->job->signal_caught != NULL ? c->job->signal_caught() : 0;
+    double left = cf_walltime_left(c->walltime);
+    double needed = cf_stop_needed(s, (double)c->job->config->run_stop_margin);
+    if (number != 0)
+        cf_stop_ask(s, "signal %s at the coordinator", cf_signal_name(number, storage));
+    if (left < needed)
+        cf_stop_ask(s, "the job's time ends in %.0f s; %.0f s are kept free", left, needed);
+    if (!s->asked) return CF_OK;
+    cf_message m = {.kind = CF_MSG_STOP};
+    snprintf(m.stop.reason, sizeof m.stop.reason, "%.255s", s->reason);
+    cf_board_end(&c->board);
+    cf_log_info("stopping: %s; all folds are saved where they stand", s->reason);
+    s->told = true;
+    return send_to_all(c, &m);
+}
+
+static void note_stop(coordinator *c, const cf_message *m)
+{
+    cf_stop_ask(&c->stop, "%s at worker %d on %s", m->stop.reason, m->from,
+                c->hellos[m->from].host);
+}
+
+/* All workers have left their work in order; they end with the code that we end with. */
+static cf_err end_stopped(coordinator *c)
+{
+    CF_TRY(log_stop(c));
+    cf_message bye = {.kind = CF_MSG_BYE, .bye.code = CF_E_REQUEUE};
+    CF_TRY(send_to_all(c, &bye));
+    return cf_stop_error(&c->stop, c->job->run_dir);
+}
+
 static cf_err collect_hellos(coordinator *c)
 {
     int64_t timeout_ns = c->job->config->run_hang_timeout * 1000000000;
@@ -197,9 +250,10 @@ static cf_err collect_hellos(coordinator *c)
             CF_TRY(take_hello(c, &m));
             n++;
         }
+        if (m.kind == CF_MSG_STOP) note_stop(c, &m);
         cf_message_fini(&m);
     }
-    return CF_OK;
+    return heed_stop(c);
 }
 
 static cf_err send_plan(coordinator *c)
@@ -256,14 +310,20 @@ static cf_err take_message(coordinator *c, const cf_message *m)
     switch (m->kind) {
     case CF_MSG_PROGRESS:
         cf_board_update(&c->board, &m->progress);
+        cf_stop_hear(&c->stop, &m->progress);
         return m->progress.phase == CF_PHASE_EPOCH ? log_epoch(c, &m->progress) : CF_OK;
     case CF_MSG_RESULT:
         return take_result(c, &m->result);
     case CF_MSG_DONE:
-        if (m->done.code != CF_OK)
+        if (m->done.code == CF_E_REQUEUE)
+            c->stop.n_stopped++;
+        else if (m->done.code != CF_OK)
             return cf_fail(m->done.code, "worker %d on %s: %s", m->from, c->hellos[m->from].host,
                            m->done.text);
         c->n_done++;
+        return CF_OK;
+    case CF_MSG_STOP:
+        note_stop(c, m);
         return CF_OK;
     default:
         return cf_fail(CF_E_DEVICE, "worker %d sent a message of kind %d", m->from, (int)m->kind);
@@ -276,6 +336,7 @@ static cf_err serve(coordinator *c)
         cf_message m;
         bool got = false;
         CF_TRY(cf_run_lock_check(c->run.lock));
+        CF_TRY(heed_stop(c));
         CF_TRY(receive(c, LISTEN_NS, &got, &m));
         if (!got) continue;
         cf_err err = take_message(c, &m);
@@ -337,11 +398,14 @@ static cf_err check_space(const coordinator *c)
 static cf_err prepare(coordinator *c)
 {
     const cf_coordinator_job *job = c->job;
+    int64_t limit = 0;
     CF_TRY(cf_cells_open(job->config->data_cells, &c->cells));
     CF_TRY(cf_run_folder_take(job->run_dir, job->only_fold, job->config, &c->cells, &c->run));
     CF_TRY(plan_grid(c));
     CF_TRY(check_space(c));
     CF_TRY(cf_gather_init(&c->gather, &c->cells, c->run.fold_of, c->run.n_folds));
+    CF_TRY(cf_time_limit_parse(job->config->run_time_limit, &limit));
+    CF_TRY(cf_walltime_start(limit, c->start_ns, 0, &c->walltime));
     CF_TRY(cf_new(&c->hellos, (size_t)job->n_workers, sizeof *c->hellos));
     return start_watch(c);
 }
@@ -365,11 +429,12 @@ static cf_err run(coordinator *c, cf_buf *table)
                 (long long)c->cells.n, c->run.n_folds, c->run.n_folds == 1 ? "" : "s",
                 c->job->n_workers, c->job->n_workers == 1 ? "" : "s", c->grid.n_groups,
                 c->grid.n_groups == 1 ? "" : "s", c->job->run_dir);
-    CF_TRY(send_plan(c));
+    if (!c->stop.told) CF_TRY(send_plan(c));
     cf_board_init(&c->board, c->job->terminal, c->run.n_folds, c->grid.group_of_fold);
     cf_err err = serve(c);
     cf_board_end(&c->board);
     CF_TRY(err);
+    if (c->stop.n_stopped > 0) return end_stopped(c);
     CF_TRY(gather_tables(c, table));
     CF_TRY(log_finish(c));
     cf_message bye = {.kind = CF_MSG_BYE};
@@ -385,7 +450,11 @@ cf_err cf_coordinator_run(const cf_coordinator_job *job, cf_buf *table)
     cf_err err = cf_channel_create(job->control, 0, CF_CHANNEL_TO_WORKERS, &c->channel);
     if (err == CF_OK) err = run(c, table);
     cf_watch_doing(c->watch, CF_DOING_LEAVE);
-    if (err == CF_OK) err = cf_channel_destroy(c->channel);
+    if (err == CF_OK || err == CF_E_REQUEUE) { /* the workers wait for what is under way */
+        cf_err closed = cf_channel_destroy(c->channel);
+        if (closed != CF_OK) err = closed;
+    }
+    cf_walltime_stop(c->walltime);
     free(c->hellos);
     cf_gather_fini(&c->gather);
     cf_grid_fini(&c->grid);

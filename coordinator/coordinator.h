@@ -15,15 +15,18 @@ typedef struct cf_coordinator_job {
     MPI_Comm control; /* the program's own duplicate of all ranks; borrowed */
     int first_worker; /* rank in `control` of worker 0: 1 beside a coordinator rank, else 0 */
     int n_workers;
-    const cf_config *config;  /* effective and valid; data.cells is an absolute path; borrowed */
-    const char *run_dir;      /* absolute; borrowed */
-    int only_fold;            /* -1: all folds */
-    cf_grid_cost cost;        /* the planner's estimate; n_folds is filled in here */
-    int64_t checkpoint_bytes; /* of one fold: is there room for the job's? */
-    bool terminal;            /* progress as a bar */
+    const cf_config *config;    /* effective and valid; data.cells is an absolute path; borrowed */
+    const char *run_dir;        /* absolute; borrowed */
+    int only_fold;              /* -1: all folds */
+    cf_grid_cost cost;          /* the planner's estimate; n_folds is filled in here */
+    int64_t checkpoint_bytes;   /* of one fold: is there room for the job's? */
+    bool terminal;              /* progress as a bar */
+    int (*signal_caught)(void); /* the signal that asks to save and leave; 0: none came */
 } cf_coordinator_job;
 
 /* Local to the coordinator; blocks until the job is over. `table` receives the Markdown table.
+ * CF_E_REQUEUE, after an orderly end of all workers, when the job was stopped by a signal to any
+ * rank or before the end of its time: the message says what is on disk.
  * Errors: its own, or the first of a worker, with rank and host named. */
 CF_CHECKED cf_err cf_coordinator_run(const cf_coordinator_job *job, cf_buf *table);
 

@@ -3,6 +3,7 @@
 #include <limits.h>
 #include <pthread.h>
 #include <sched.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -13,9 +14,11 @@
 #include "kernels/base/log.h"
 #include "kernels/base/mem.h"
 #include "kernels/comm/job.h"
+#include "launch/child.h"
 #include "launch/estimate.h"
 #include "launch/mpirun.h"
 #include "launch/setup.h"
+#include "launch/signals.h"
 #include "launch/verbs.h"
 #include "proto/control.h"
 #include "worker/checkpoint_size.h"
@@ -187,7 +190,10 @@ static bool coordinator_is_thread(int n_workers, const cf_config *c)
 static cf_err run_worker(const cf_job *job, bool thread, MPI_Comm workers)
 {
     MPI_Comm local = MPI_COMM_NULL;
-    cf_worker_job w = {.control = job->control, .workers = workers, .coordinator_rank = 0};
+    cf_worker_job w = {.control = job->control,
+                       .workers = workers,
+                       .coordinator_rank = 0,
+                       .signal_caught = cf_signals_caught};
     CF_TRY(
         cf_mpi_check(MPI_Comm_split_type(workers, MPI_COMM_TYPE_SHARED, 0, MPI_INFO_NULL, &local),
                      "MPI_Comm_split_type"));
@@ -195,6 +201,7 @@ static cf_err run_worker(const cf_job *job, bool thread, MPI_Comm workers)
     MPI_Comm_rank(local, &w.local_index);
     MPI_Comm_free(&local);
     cf_err err = cf_worker_run(&w);
+    if (err == CF_E_REQUEUE) return err;
     /* The coordinator has the message and ends the job; should it be gone, we do. */
     if (err != CF_OK && !thread) {
         cf_sleep_ns(ABORT_GRACE_NS);
@@ -204,9 +211,9 @@ static cf_err run_worker(const cf_job *job, bool thread, MPI_Comm workers)
     return err;
 }
 
-/* The coordinator's thread or rank: prepares, runs, prints. Ends the whole job on an error, since
- * the workers cannot be told when they wait for a plan or for each other. */
-static void run_coordinator(const train_options *o, const cf_job *job, bool thread)
+/* The coordinator's thread or rank: prepares, runs, prints. OK or REQUEUE; ends the whole job on an
+ * error, since the workers cannot be told when they wait for a plan or for each other. */
+static cf_err run_coordinator(const train_options *o, const cf_job *job, bool thread)
 {
     train_job *t = NULL;
     cf_buf table = {0};
@@ -222,44 +229,66 @@ static void run_coordinator(const train_options *o, const cf_job *job, bool thre
             .only_fold = (int)o->only_fold,
             .cost = t->cost,
             .checkpoint_bytes = t->checkpoint_bytes,
+            .signal_caught = cf_signals_caught,
             .terminal = isatty(STDERR_FILENO) != 0 || getenv("CYTOFOLD_TERMINAL") != NULL,
         };
         err = cf_coordinator_run(&c, &table);
     }
-    if (err != CF_OK) {
+    if (err != CF_OK && err != CF_E_REQUEUE) {
         cf_log_error("%s", cf_err_text());
         if (job->size > 1) cf_job_abort(err);
         _exit((int)err);
     }
+    if (err == CF_E_REQUEUE) cf_log_info("%s", cf_err_text());
     fputs(cf_buf_text(&table), stdout);
     fflush(stdout);
     cf_buf_fini(&table);
     free(t);
+    return err;
 }
 
 typedef struct thread_argument {
     const train_options *options;
     const cf_job *job;
+    cf_err err; /* of the coordinator */
 } thread_argument;
 
 static void *coordinator_thread(void *argument)
 {
-    const thread_argument *a = argument;
-    run_coordinator(a->options, a->job, true);
+    thread_argument *a = argument;
+    a->err = run_coordinator(a->options, a->job, true);
     return NULL;
 }
 
 static cf_err run_beside_worker(const train_options *o, const cf_job *job, MPI_Comm workers)
 {
     pthread_t thread;
-    thread_argument argument = {o, job};
+    thread_argument argument = {o, job, CF_OK};
+    sigset_t all, before;
     if (job->rank != 0) return run_worker(job, false, workers);
-    if (pthread_create(&thread, NULL, coordinator_thread, &argument) != 0)
-        return cf_fail(CF_E_UNEXPECTED, "cannot start the coordinator's thread");
+    sigfillset(&all); /* signals are the main thread's */
+    pthread_sigmask(SIG_SETMASK, &all, &before);
+    int number = pthread_create(&thread, NULL, coordinator_thread, &argument);
+    pthread_sigmask(SIG_SETMASK, &before, NULL);
+    if (number != 0) return cf_fail(CF_E_UNEXPECTED, "cannot start the coordinator's thread");
     /* On an error of the worker the coordinator hears of it, reports, and ends the process. */
     cf_err err = run_worker(job, true, workers);
     pthread_join(thread, NULL);
-    return err;
+    return err == CF_OK ? argument.err : err;
+}
+
+/* What every rank needs before there is a plan: the coordinator's place, and the signals, which are
+ * caught at once. A faulty file is reported by the coordinator alone. */
+static void look_into_config(const train_options *o, cf_config *config)
+{
+    cf_save_on wishes;
+    cf_config_defaults(config);
+    if (cf_config_read(o->config_path, config) == CF_OK)
+        for (size_t i = 0; i < o->sets.n; i++)
+            if (cf_config_set(config, o->sets.items[i]) != CF_OK) break;
+    if (cf_save_on_parse(config->run_save_on, &wishes) != CF_OK) return;
+    if (getenv(CF_CHILD_MARK) != NULL) cf_save_on_add(&wishes, SIGUSR1);
+    cf_signals_catch_wishes(&wishes);
 }
 
 static cf_err run_ranks(const train_options *o)
@@ -267,15 +296,10 @@ static cf_err run_ranks(const train_options *o)
     cf_job job;
     MPI_Comm workers = MPI_COMM_NULL;
     cf_config *config = NULL;
+    CF_TRY(cf_new(&config, 1, sizeof *config));
+    look_into_config(o, config);
     CF_TRY(cf_job_init(&job));
     CF_TRY(cf_launcher_check(job.size));
-    CF_TRY(cf_new(&config, 1, sizeof *config));
-    /* Every rank needs the coordinator's place; a faulty file is reported by the coordinator alone.
-     */
-    cf_config_defaults(config);
-    if (cf_config_read(o->config_path, config) == CF_OK)
-        for (size_t i = 0; i < o->sets.n; i++)
-            if (cf_config_set(config, o->sets.items[i]) != CF_OK) break;
     int thread = job.size == 1 || coordinator_is_thread(job.local_size, config);
     free(config);
     /* Hosts may have unlike numbers of GPUs: rank 0's view counts. */
@@ -291,10 +315,20 @@ static cf_err run_ranks(const train_options *o)
     else if (worker)
         err = run_worker(&job, false, workers);
     else
-        run_coordinator(o, &job, false);
-    if (err != CF_OK) return err;
+        err = run_coordinator(o, &job, false);
+    if (err != CF_OK && err != CF_E_REQUEUE) return err;
     MPI_Comm_free(&workers);
-    return cf_job_fini(&job);
+    CF_TRY(cf_job_fini(&job));
+    return err;
+}
+
+/* The ranks say what there is to say; we pass their code on. */
+static cf_err launch(int n_ranks, int argc, char **argv, const cf_save_on *wishes)
+{
+    int code = 0;
+    CF_TRY(cf_mpirun_run(n_ranks, argc, argv, wishes, &code));
+    if (code != CF_OK) exit(code);
+    return CF_OK;
 }
 
 static cf_err train(int argc, char **argv)
@@ -312,11 +346,13 @@ static cf_err train(int argc, char **argv)
         if (err == CF_OK) err = check_device(&job->config);
         int workers = err == CF_OK ? default_workers(&o, &job->config) : 0;
         bool thread = err == CF_OK && coordinator_is_thread(workers, &job->config);
+        cf_save_on wishes = {0};
+        if (err == CF_OK) err = cf_save_on_parse(job->config.run_save_on, &wishes);
         free(job);
         if (err == CF_OK && thread && workers == 1)
             err = run_ranks(&o);
         else if (err == CF_OK)
-            err = cf_mpirun_exec(workers + (thread ? 0 : 1), argc, argv);
+            err = launch(workers + (thread ? 0 : 1), argc, argv, &wishes);
     }
 out:
     cf_strings_fini(&o.sets);

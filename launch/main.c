@@ -21,7 +21,8 @@ static int finish(cf_err err)
 {
     if (err == CF_OK && (fflush(stdout) != 0 || ferror(stdout) != 0))
         err = cf_fail_errno(CF_E_DISK, "standard output");
-    if (err != CF_OK) cf_log_error("%s", cf_err_text());
+    /* Stopped as asked: said by one rank, and no error. */
+    if (err != CF_OK && err != CF_E_REQUEUE) cf_log_error("%s", cf_err_text());
     return (int)err;
 }
 

@@ -7,6 +7,7 @@
 #include <unistd.h>
 
 #include "kernels/base/mem.h"
+#include "launch/child.h"
 #include "launch/launcher.h"
 
 bool cf_launcher_present(void)
@@ -34,7 +35,7 @@ cf_err cf_launcher_check(int size)
     return CF_OK;
 }
 
-cf_err cf_mpirun_exec(int n_ranks, int argc, char **argv)
+cf_err cf_mpirun_run(int n_ranks, int argc, char **argv, const cf_save_on *wishes, int *code)
 {
     cf_launcher launcher;
     char program[PATH_MAX], ranks[16];
@@ -57,8 +58,8 @@ cf_err cf_mpirun_exec(int n_ranks, int argc, char **argv)
     setenv("OMPI_ALLOW_RUN_AS_ROOT", "1", 1);
     setenv("OMPI_ALLOW_RUN_AS_ROOT_CONFIRM", "1", 1);
     if (isatty(STDERR_FILENO) != 0) setenv("CYTOFOLD_TERMINAL", "1", 1);
-    execvp(words[0], words);
+    cf_err err = cf_child_run(words, wishes, code);
     free(words);
-    return cf_fail_errno(CF_E_DEVICE, "cannot start %s of %s (Debian's package is %s)",
-                         launcher.program, launcher.family->name, launcher.family->package);
+    return cf_where(err, "%s (Debian's package is %s)", launcher.family->name,
+                    launcher.family->package);
 }

@@ -7,6 +7,7 @@
 #include "kernels/base/hash.h"
 #include "kernels/base/mem.h"
 #include "proto/config_table.h"
+#include "proto/stop_rules.h"
 #include "proto/text.h"
 #include "proto/yaml.h"
 
@@ -59,10 +60,25 @@ static cf_err read_numbers(const cf_key *key, cf_yaml_node node, cf_num_list *li
     return CF_OK;
 }
 
+/* Keys whose text has a form of its own: found wrong here, where the line is known. */
+static cf_err check_text(const cf_key *key, cf_yaml_node node, const char *text)
+{
+    cf_save_on signals;
+    int64_t seconds = 0;
+    cf_err err = CF_OK;
+    if (strcmp(key->path, "run.save_on") == 0) err = cf_save_on_parse(text, &signals);
+    if (strcmp(key->path, "run.time_limit") == 0) err = cf_time_limit_parse(text, &seconds);
+    if (err == CF_OK) return CF_OK;
+    char why[256];
+    snprintf(why, sizeof why, "%s", cf_err_text());
+    return cf_yaml_fail(node, "%s is %s", key->path, why);
+}
+
 static cf_err read_text(const cf_key *key, cf_yaml_node node, char *value)
 {
     char text[CF_TEXT_MAX];
     CF_TRY(cf_yaml_get_text(node, key->path, text, sizeof text));
+    CF_TRY(check_text(key, node, text));
     memset(value, 0, CF_TEXT_MAX);
     strcpy(value, text);
     return CF_OK;

@@ -59,6 +59,9 @@ cf_err cf_evaluate(cf_trainer *t, cf_loader *loader, int rank, int size, cf_test
         cf_prepared p;
         int64_t wait_ns = 0;
         cf_heart_doing(reporter->heart, CF_DOING_TEST, t->fold, t->step);
+        CF_TRY_GOTO(cf_reporter_listen(reporter), out);
+        if (reporter->stop)
+            CF_TRY_GOTO(cf_fail(CF_E_REQUEUE, "stopped in the test of fold %d", t->fold), out);
         CF_TRY_GOTO(cf_loader_next(loader, &p, &wait_ns), out);
         cf_batch b = cf_prepared_batch(&p, CF_MODE_INFER);
         CF_TRY_GOTO(e->ops->infer(e->infer, &b, logits), out);

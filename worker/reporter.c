@@ -1,10 +1,12 @@
 #include "worker/reporter.h"
 
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/resource.h>
 
 #include "kernels/base/log.h"
+#include "proto/stop_rules.h"
 #include "worker/schedule.h"
 
 #define INTERVAL_NS (500LL * 1000000)
@@ -19,6 +21,44 @@ cf_err cf_reporter_send(cf_reporter *r, const cf_message *m)
     cf_buf_clear(&r->wire);
     CF_TRY(cf_message_pack(m, &r->wire));
     return cf_channel_send(r->channel, 0, r->wire.data, r->wire.len);
+}
+
+cf_err cf_reporter_pass_signal_on(cf_reporter *r)
+{
+    int number = r->signal_caught != NULL && !r->asked ? r->signal_caught() : 0;
+    if (number == 0) return CF_OK;
+    char storage[32];
+    cf_message m = {.kind = CF_MSG_STOP};
+    snprintf(m.stop.reason, sizeof m.stop.reason, "signal %s", cf_signal_name(number, storage));
+    r->asked = true;
+    return cf_reporter_send(r, &m);
+}
+
+static cf_err take_word(cf_reporter *r, bool *got)
+{
+    int rank = 0;
+    void *bytes = NULL;
+    size_t n = 0;
+    cf_message m;
+    CF_TRY(cf_channel_receive(r->channel, 0, got, &rank, &bytes, &n));
+    if (!*got) return CF_OK;
+    cf_err err = cf_message_unpack(bytes, n, &m);
+    free(bytes);
+    CF_TRY(err);
+    if (m.kind == CF_MSG_STOP) {
+        r->stop = true;
+        return CF_OK;
+    }
+    cf_message_fini(&m);
+    return cf_fail(CF_E_DEVICE, "message %d from the coordinator while training", (int)m.kind);
+}
+
+cf_err cf_reporter_listen(cf_reporter *r)
+{
+    bool got = true;
+    CF_TRY(cf_reporter_pass_signal_on(r));
+    while (got && !r->stop) CF_TRY(take_word(r, &got));
+    return CF_OK;
 }
 
 static int64_t peak_resident_bytes(void)
@@ -45,6 +85,8 @@ static void fill(const cf_reporter *r, const cf_trainer *t, cf_phase phase, cf_m
         .learning_rate =
             cf_schedule_rate(r->config, last, t->sampler.steps_per_epoch, t->total_steps),
         .resident_bytes = peak_resident_bytes(),
+        .longest_step = (double)r->longest_step_ns * 1e-9,
+        .longest_save = (double)r->longest_save_ns * 1e-9,
     };
 }
 

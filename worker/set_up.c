@@ -18,6 +18,22 @@ static cf_err agree(cf_worker *w, cf_comm *comm, cf_err mine)
     return err;
 }
 
+/* Collective over all workers: the same, and a point where a stop is heeded: either all of them go
+ * on or none. */
+static cf_err agree_all(cf_worker *w, cf_err mine)
+{
+    cf_err err = mine;
+    if (err == CF_OK) err = cf_reporter_listen(&w->reporter);
+    if (err == CF_OK && w->reporter.stop) err = CF_E_REQUEUE;
+    cf_heart_doing(w->reporter.heart, CF_DOING_AWAIT_SET_UP, -1, 0);
+    cf_err highest = cf_comm_agree(w->all, err);
+    cf_heart_doing(w->reporter.heart, CF_DOING_SET_UP, -1, 0);
+    if (err != CF_OK && err != CF_E_REQUEUE) return err;
+    if (highest == CF_E_REQUEUE) return cf_fail(CF_E_REQUEUE, "stopped before the first step");
+    if (highest != CF_OK) w->echo = true;
+    return highest;
+}
+
 /* Leader and followers take up the same step of the same checkpoint. */
 static cf_err resume(cf_worker *w, cf_trainer *t)
 {
@@ -65,8 +81,11 @@ static cf_err prove_disk(cf_worker *w)
     if (w->group->rank != 0 || t == NULL) return CF_OK;
     CF_TRY(cf_reporter_fold_dir(&w->reporter, t->fold, dir, sizeof dir));
     CF_TRY(cf_new(&c, 1, sizeof *c));
+    int64_t start_ns = cf_clock_ns();
     cf_err err = cf_trainer_snapshot(t, w->plan.data_hash, w->config_yaml, c, &block);
     if (err == CF_OK) err = cf_store_prove(dir, c);
+    /* A first word on how long it takes to save all, for the end of the job's time. */
+    w->reporter.longest_save_ns = (cf_clock_ns() - start_ns) * w->n_folds;
     free(c->entries);
     free(block);
     free(c);
@@ -101,7 +120,7 @@ static cf_err take_seats(cf_worker *w)
                                 (int)w->config.run_threads);
     if (err == CF_OK) err = cf_new(&w->seats, (size_t)w->all->size, sizeof *w->seats);
     if (err == CF_OK) err = cf_seat_take(&w->engine, rank, &w->seats[me]);
-    CF_TRY(agree(w, w->all, err));
+    CF_TRY(agree_all(w, err));
     CF_TRY(cf_seats_gather(w->all, w->seats));
     if (!w->engine.ops->on_device) return CF_OK;
     w->engine.ops->describe(w->engine.backend, device, sizeof device);
@@ -123,9 +142,9 @@ static cf_err join_group(cf_worker *w, int group)
         if (w->plan.group_of_worker[i] == group) seats[n++] = w->seats[i];
     err = cf_group_create(host, &w->engine, seats, &w->group);
     free(seats);
-    CF_TRY(agree(w, w->all, err));
+    CF_TRY(agree_all(w, err));
     err = cf_vote_create(w->job->workers, group, me, &w->vote);
-    return agree(w, w->all, err);
+    return agree_all(w, err);
 }
 
 /* Collective over all workers: what is wrong with the card is said before anything is allocated,
@@ -138,11 +157,11 @@ static cf_err compile_programs(cf_worker *w, int group)
         n_folds += w->plan.group_of_fold[fold] == group;
     cf_err err = cf_card_check(&w->engine, &w->cells.scheme, n_folds, &w->seats[me],
                                cf_seat_sharers(w->seats, w->all->size, me));
-    CF_TRY(agree(w, w->all, err));
+    CF_TRY(agree_all(w, err));
     if (alone) err = cf_tuning_compile(&w->engine, w->plan.run_dir, CF_TUNING_FIRST);
-    CF_TRY(agree(w, w->all, err));
+    CF_TRY(agree_all(w, err));
     if (!alone) err = cf_tuning_compile(&w->engine, w->plan.run_dir, CF_TUNING_FOLLOW);
-    return agree(w, w->all, err);
+    return agree_all(w, err);
 }
 
 static cf_err create_loaders(cf_worker *w)
@@ -150,7 +169,7 @@ static cf_err create_loaders(cf_worker *w)
     int batch = (int)w->config.train_micro_batch;
     cf_raw_room room;
     cf_err err = cf_card_hold(w->all, &w->engine, &w->cells, w->seats, &room);
-    CF_TRY(agree(w, w->all, err));
+    CF_TRY(agree_all(w, err));
     if (w->engine.ops->augments) {
         CF_TRY(cf_loader_create_raw(&w->cells, &w->config, batch, &room, &w->loader));
         return cf_loader_create_raw(&w->cells, &w->config, batch, &room, &w->test_loader);

@@ -37,8 +37,10 @@ typedef struct cf_worker {
     int64_t n_ahead;       /* stops that `ahead` is in front of `now` */
     cf_step_sums slots[2]; /* two take turns: one computes, one travels */
     bool fed;              /* the first images have come: reading them may take long */
-    bool echo;             /* the error on the way out is another rank's */
-    cf_err fault;          /* numeric error of this rank, until the group has heard of it */
+    bool leaving;          /* the group has voted to stop: no further step is begun */
+    int64_t longest_compute_ns, longest_finish_ns; /* halves of a step */
+    bool echo;                                     /* the error on the way out is another rank's */
+    cf_err fault; /* numeric error of this rank, until the group has heard of it */
     char fault_text[1024];
     char *config_yaml; /* owned: for checkpoints */
     cf_reporter reporter;

@@ -8,7 +8,7 @@
 #include "worker/evaluate.h"
 
 /* Places in a step's vote. */
-enum { VOTE_SAVE };
+enum { VOTE_STOP, VOTE_SAVE };
 
 /* Keeps the loader's queue filled: requests of the stops ahead, in the itinerary's order. */
 static cf_err request_ahead(cf_worker *w)
@@ -56,7 +56,11 @@ static bool save_is_due(const cf_worker *w, const cf_trainer *t)
 /* What one rank knows and all must, with the sums of the same step. */
 static cf_err start_vote(cf_worker *w, const cf_trainer *t, const cf_step_sums *slot)
 {
-    const int64_t values[CF_VOTE_VALUES] = {[VOTE_SAVE] = save_is_due(w, t)};
+    CF_TRY(cf_reporter_listen(&w->reporter));
+    const int64_t values[CF_VOTE_VALUES] = {
+        [VOTE_STOP] = w->reporter.stop,
+        [VOTE_SAVE] = save_is_due(w, t),
+    };
     return cf_vote_start(w->vote, (int)(slot - w->slots), values);
 }
 
@@ -64,6 +68,15 @@ static cf_err start_vote(cf_worker *w, const cf_trainer *t, const cf_step_sums *
 static void doing(const cf_worker *w, cf_doing what, const cf_trainer *t)
 {
     cf_heart_doing(w->reporter.heart, what, t->fold, t->step);
+}
+
+/* The two halves of a step, for the shares of time and for how long the next may take at most. */
+static void count_time(cf_worker *w, int64_t start_ns, int64_t *longest_ns)
+{
+    int64_t ns = cf_clock_ns() - start_ns;
+    w->reporter.step_ns += ns;
+    if (ns > *longest_ns) *longest_ns = ns;
+    w->reporter.longest_step_ns = w->longest_compute_ns + w->longest_finish_ns;
 }
 
 /* Forward and backward of this rank's micro-batches of one step, summed into slot->sums, which then
@@ -100,7 +113,7 @@ static cf_err compute_step(cf_worker *w, int f, cf_step_sums *slot)
     }
     CF_TRY(cf_step_sums_start(slot, e, w->group, w->departure, f, n_done));
     CF_TRY(start_vote(w, t, slot));
-    w->reporter.step_ns += cf_clock_ns() - start_ns;
+    count_time(w, start_ns, &w->longest_compute_ns);
     return cf_reporter_step(&w->reporter, t, n_images);
 }
 
@@ -114,6 +127,7 @@ static cf_err save(cf_worker *w, cf_trainer *t)
     char dir[CF_PATH_MAX];
     void *block = NULL;
     cf_checkpoint *c = NULL;
+    int64_t start_ns = cf_clock_ns();
     CF_TRY(cf_reporter_fold_dir(&w->reporter, t->fold, dir, sizeof dir));
     CF_TRY(cf_new(&c, 1, sizeof *c));
     cf_err err = cf_trainer_snapshot(t, w->plan.data_hash, w->config_yaml, c, &block);
@@ -121,6 +135,8 @@ static cf_err save(cf_worker *w, cf_trainer *t)
     free(c->entries);
     free(block);
     free(c);
+    int64_t ns = (cf_clock_ns() - start_ns + cf_store_longest_ns(w->store)) * w->n_folds;
+    if (ns > w->reporter.longest_save_ns) w->reporter.longest_save_ns = ns;
     return err;
 }
 
@@ -131,10 +147,12 @@ static cf_err end_epoch(cf_worker *w, cf_trainer *t)
     CF_TRY(cf_reporter_epoch(&w->reporter, t));
     if (last || epoch % w->config.train_checkpoint_every == 0) CF_TRY(save(w, t));
     int64_t every = w->config.train_evaluate_every;
+    cf_err err = CF_OK;
     if (!last && every > 0 && epoch % every == 0)
-        CF_TRY(cf_evaluate(t, w->test_loader, w->group->rank, w->group->size, CF_TEST_CURVE,
-                           &w->reporter));
-    return CF_OK;
+        err = cf_evaluate(t, w->test_loader, w->group->rank, w->group->size, CF_TEST_CURVE,
+                          &w->reporter);
+    /* The group stops together, after the next vote; a cut curve has no point here. */
+    return err == CF_E_REQUEUE ? CF_OK : err;
 }
 
 /* After sums that carried the flag: a backend that works behind its caller only now says what this
@@ -161,21 +179,46 @@ static cf_err finish_step(cf_worker *w, cf_step_sums *slot)
     doing(w, CF_DOING_SUMS, t);
     CF_TRY(cf_step_sums_wait(slot, w->group));
     CF_TRY(cf_vote_finish(w->vote, (int)(slot - w->slots), votes));
+    if (votes[VOTE_STOP]) w->leaving = true;
     cf_err err = cf_trainer_update(t, slot->sums);
     if (t->flagged) err = look_into_fault(w, t, err);
     CF_TRY(err);
-    w->reporter.step_ns += cf_clock_ns() - start_ns;
+    count_time(w, start_ns, &w->longest_finish_ns);
     if (t->step % t->sampler.steps_per_epoch == 0) return end_epoch(w, t);
     return votes[VOTE_SAVE] ? save(w, t) : CF_OK;
 }
 
-/* The whole of training: fold a's sums travel while fold b computes. */
-cf_err cf_worker_train(cf_worker *w)
+/* A stop that was heard of during set-up: no step is begun. */
+static cf_err vote_before_steps(cf_worker *w)
+{
+    int64_t votes[CF_VOTE_VALUES] = {0};
+    CF_TRY(cf_reporter_listen(&w->reporter));
+    votes[VOTE_STOP] = w->reporter.stop;
+    CF_TRY(cf_vote_start(w->vote, CF_VOTE_SLOTS - 1, votes));
+    CF_TRY(cf_vote_finish(w->vote, CF_VOTE_SLOTS - 1, votes));
+    w->leaving = votes[VOTE_STOP] != 0;
+    return CF_OK;
+}
+
+/* All folds of the group on disk where they stand; one that was not begun needs no file. */
+static cf_err leave(cf_worker *w)
+{
+    for (int f = 0; f < w->n_folds; f++)
+        if (w->trainers[f].step > 0) CF_TRY(save(w, &w->trainers[f]));
+    CF_TRY(cf_store_flush(w->store));
+    for (int f = 0; f < w->n_folds && w->reporter.leader; f++)
+        CF_TRY(cf_reporter_phase(&w->reporter, &w->trainers[f], CF_PHASE_SAVED));
+    return cf_fail(CF_E_REQUEUE, "stopped and saved");
+}
+
+/* Every step that is left, until the group has voted to leave: fold a's sums travel while fold b
+ * computes. */
+static cf_err run_steps(cf_worker *w)
 {
     cf_step_sums *slot = &w->slots[0], *other = &w->slots[1];
     int64_t step = 0;
     int f = 0;
-    for (;;) {
+    while (!w->leaving) {
         CF_TRY(request_ahead(w));
         if (!cf_itinerary_next(&w->now, &f, &step)) break;
         w->n_ahead--;
@@ -189,12 +232,21 @@ cf_err cf_worker_train(cf_worker *w)
     return finish_step(w, other);
 }
 
+cf_err cf_worker_train(cf_worker *w)
+{
+    CF_TRY(vote_before_steps(w));
+    CF_TRY(run_steps(w));
+    return w->leaving ? leave(w) : CF_OK;
+}
+
 cf_err cf_worker_test(cf_worker *w)
 {
     for (int f = 0; f < w->n_folds; f++) {
         cf_trainer *t = &w->trainers[f];
-        CF_TRY(cf_evaluate(t, w->test_loader, w->group->rank, w->group->size, CF_TEST_FINAL,
-                           &w->reporter));
+        cf_err err = cf_evaluate(t, w->test_loader, w->group->rank, w->group->size, CF_TEST_FINAL,
+                                 &w->reporter);
+        if (err == CF_E_REQUEUE) return leave(w);
+        CF_TRY(err);
         CF_TRY(cf_reporter_phase(&w->reporter, t, CF_PHASE_DONE));
     }
     cf_heart_doing(w->reporter.heart, CF_DOING_SAVE, -1, 0);

@@ -25,6 +25,7 @@ struct cf_store {
     bool full, stopping; /* full: the slot holds a save that is not yet on disk */
     cf_err err;          /* of the save before; reported once */
     char err_text[1024];
+    int64_t longest_ns; /* of all writes */
     /* The slot: written by the caller while empty, read by the thread while full. */
     char fold_dir[CF_PATH_MAX];
     cf_checkpoint slot;
@@ -185,8 +186,11 @@ static void *writer_main(void *arg)
         while (!s->full && !s->stopping) pthread_cond_wait(&s->changed, &s->lock);
         if (!s->full) break;
         pthread_mutex_unlock(&s->lock); /* the caller does not touch a full slot */
+        int64_t start_ns = cf_clock_ns();
         cf_err err = write_slot(s->fold_dir, &s->slot);
+        int64_t ns = cf_clock_ns() - start_ns;
         pthread_mutex_lock(&s->lock);
+        if (ns > s->longest_ns) s->longest_ns = ns;
         if (err != CF_OK && s->err == CF_OK) {
             s->err = err;
             snprintf(s->err_text, sizeof s->err_text, "%s", cf_err_text());
@@ -217,6 +221,14 @@ cf_err cf_store_create(cf_store **out)
     *out = NULL;
     errno = status;
     return cf_fail_errno(CF_E_UNEXPECTED, "checkpoint thread");
+}
+
+int64_t cf_store_longest_ns(cf_store *s)
+{
+    pthread_mutex_lock(&s->lock);
+    int64_t ns = s->longest_ns;
+    pthread_mutex_unlock(&s->lock);
+    return ns;
 }
 
 cf_err cf_store_flush(cf_store *s)

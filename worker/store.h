@@ -22,6 +22,8 @@ CF_CHECKED cf_err cf_store_save(cf_store *s, const char *fold_dir, const cf_chec
  * removes it: before the first step, so that a disk that is full, over its quota, read-only or
  * lying costs no work. Blocks. CF_E_DISK, with bytes needed and free. */
 CF_CHECKED cf_err cf_store_prove(const char *fold_dir, const cf_checkpoint *c);
+/* The longest time a save took to reach the disk so far, ns. */
+int64_t cf_store_longest_ns(cf_store *s);
 /* Waits for all saves; returns the first error. */
 CF_CHECKED cf_err cf_store_flush(cf_store *s);
 /* The newest checkpoint of a fold that verifies, or *found = false. Damaged ones are named in the

@@ -13,7 +13,7 @@
 
 #define PLAN_DEADLINE_NS (600LL * 1000000000)
 #define ECHO_DELAY_NS    (2LL * 1000000000)
-#define LISTEN_NS        (10LL * 1000000000)
+#define LISTEN_NS        (100LL * 1000000)
 
 /* ---- talking to the coordinator ------------------------------------------------------------- */
 
@@ -33,10 +33,11 @@ static cf_err receive(cf_worker *w, int64_t deadline_ns, cf_message *m)
     int rank = 0;
     void *bytes = NULL;
     size_t n = 0;
-    int64_t wait_ns = deadline_ns > 0 ? deadline_ns : LISTEN_NS;
+    int64_t start_ns = cf_clock_ns();
     do {
-        CF_TRY(cf_channel_receive(w->channel, wait_ns, &got, &rank, &bytes, &n));
-    } while (!got && deadline_ns == 0);
+        CF_TRY(cf_reporter_pass_signal_on(&w->reporter));
+        CF_TRY(cf_channel_receive(w->channel, LISTEN_NS, &got, &rank, &bytes, &n));
+    } while (!got && (deadline_ns == 0 || cf_clock_ns() - start_ns < deadline_ns));
     if (!got)
         return cf_fail(CF_E_HANG, "no word from the coordinator for %lld s",
                        (long long)(deadline_ns / 1000000000));
@@ -56,6 +57,9 @@ static cf_err receive_kind(cf_worker *w, cf_message_kind kind, int64_t deadline_
         CF_TRY(receive(w, deadline_ns, m));
     }
     if (m->kind == kind) return CF_OK;
+    if (m->kind == CF_MSG_STOP && kind == CF_MSG_PLAN)
+        return cf_fail(CF_E_REQUEUE, "stopped before the plan came");
+    if (m->kind == CF_MSG_STOP) return receive_kind(w, kind, deadline_ns, m); /* nothing to stop */
     cf_message_fini(m);
     return cf_fail(CF_E_DEVICE, "message %d from the coordinator, expected %d", (int)m->kind,
                    (int)kind);
@@ -100,7 +104,8 @@ static cf_err receive_plan(cf_worker *w)
 
 static void tear_down(cf_worker *w, cf_err ending)
 {
-    if (ending != CF_OK && w->group != NULL && w->group->ops->give_up != NULL)
+    bool orderly = ending == CF_OK || ending == CF_E_REQUEUE;
+    if (!orderly && w->group != NULL && w->group->ops->give_up != NULL)
         w->group->ops->give_up(w->group);
     cf_loader_destroy(w->test_loader);
     cf_loader_destroy(w->loader);
@@ -109,9 +114,9 @@ static void tear_down(cf_worker *w, cf_err ending)
     for (int i = 0; i < 2; i++) cf_step_sums_fini(&w->slots[i], &w->engine);
     /* Comms are destroyed collectively: after an error the other ranks may be elsewhere. A group's
      * holds memory of the backend. */
-    if (ending == CF_OK) cf_vote_destroy(w->vote);
-    if (ending == CF_OK && w->group != NULL) w->group->ops->destroy(w->group);
-    if (ending == CF_OK && w->all != NULL) w->all->ops->destroy(w->all);
+    if (orderly) cf_vote_destroy(w->vote);
+    if (orderly && w->group != NULL) w->group->ops->destroy(w->group);
+    if (orderly && w->all != NULL) w->all->ops->destroy(w->all);
     cf_engine_fini(&w->engine);
     free(w->seats);
     cf_cells_close(&w->cells);
@@ -139,19 +144,20 @@ static cf_err work(cf_worker *w)
     return cf_worker_test(w);
 }
 
-/* Tells the coordinator how it ended, and waits for its word when all is well. */
+/* Tells the coordinator how it ended, and waits for its word when all is well or saved: workers
+ * leave with one code, though some may have been through before the stop. */
 static cf_err take_leave(cf_worker *w, cf_err err)
 {
+    bool orderly = err == CF_OK || err == CF_E_REQUEUE;
     cf_message m = {.kind = CF_MSG_DONE};
     m.done.code = err;
     if (err != CF_OK) snprintf(m.done.text, sizeof m.done.text, "%s", cf_err_text());
-    if (w->echo) cf_sleep_ns(ECHO_DELAY_NS);
+    if (w->echo && !orderly) cf_sleep_ns(ECHO_DELAY_NS);
     cf_err sent = cf_reporter_send(&w->reporter, &m);
-    if (err != CF_OK || sent != CF_OK) return err != CF_OK ? err : sent;
+    if (!orderly || sent != CF_OK) return orderly ? sent : err;
     cf_heart_doing(w->reporter.heart, CF_DOING_AWAIT_BYE, -1, 0);
     CF_TRY(receive_kind(w, CF_MSG_BYE, 0, &m));
-    cf_message_fini(&m);
-    return CF_OK;
+    return m.bye.code == CF_OK ? CF_OK : cf_fail(m.bye.code, "stopped");
 }
 
 cf_err cf_worker_run(const cf_worker_job *job)
@@ -164,13 +170,14 @@ cf_err cf_worker_run(const cf_worker_job *job)
                                    &w->channel);
     if (err == CF_OK) {
         w->reporter.channel = w->channel;
+        w->reporter.signal_caught = job->signal_caught;
         err = work(w);
         err = take_leave(w, err);
         cf_heart_doing(w->reporter.heart, CF_DOING_LEAVE, -1, 0);
         tear_down(w, err);
         cf_reporter_fini(&w->reporter);
         cf_err closed = cf_channel_destroy(w->channel);
-        if (err == CF_OK) err = closed;
+        if (err == CF_OK || err == CF_E_REQUEUE) err = closed != CF_OK ? closed : err;
     }
     free(w);
     return err;

@@ -11,15 +11,17 @@
 #include "kernels/base/err.h"
 
 typedef struct cf_worker_job {
-    MPI_Comm control;     /* the program's own duplicate of all ranks; borrowed */
-    MPI_Comm workers;     /* the workers alone, in worker order; borrowed */
-    int coordinator_rank; /* in `control` */
-    int local_workers;    /* workers on this host: they share its cores */
-    int local_index;      /* of this worker among them: its device */
+    MPI_Comm control;           /* the program's own duplicate of all ranks; borrowed */
+    MPI_Comm workers;           /* the workers alone, in worker order; borrowed */
+    int coordinator_rank;       /* in `control` */
+    int local_workers;          /* workers on this host: they share its cores */
+    int local_index;            /* of this worker among them: its device */
+    int (*signal_caught)(void); /* the signal that asks to save and leave; 0: none came */
 } cf_worker_job;
 
-/* Collective over the workers. Returns when the coordinator has said that all is written, or with
- * this worker's own error, which the coordinator has then been told. */
+/* Collective over the workers. CF_E_REQUEUE when the job was stopped and all that is to be saved is
+ * on disk: all workers return it alike. Else returns when the coordinator has said that all is
+ * written, or with this worker's own error, which the coordinator has then been told. */
 CF_CHECKED cf_err cf_worker_run(const cf_worker_job *job);
 
 #endif

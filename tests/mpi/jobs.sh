@@ -72,7 +72,7 @@ kill_once() {
   wait_for_checkpoint "$run" "$launcher" || fail "$run ended before it could be killed"
   victim="$launcher"
   if [ "$who" = worker ]; then
-    victim="$(pgrep -P "$launcher" | sort -n | tail -n 1)"
+    victim="$(pgrep -P "$(pgrep -P "$launcher")" | sort -n | tail -n 1)"
   fi
   kill -9 "$victim" || fail "nothing to kill"
   wait "$launcher" && fail "the killed job ended well"

@@ -1,0 +1,239 @@
+#include "coordinator/walltime.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <poll.h>
+#include <pthread.h>
+#include <signal.h>
+#include <spawn.h>
+#include <stdbool.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/wait.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "kernels/base/log.h"
+#include "kernels/base/mem.h"
+
+#define NEVER_NS     INT64_MAX
+#define ASK_EVERY_NS (300LL * 1000000000)
+#define PATIENCE_NS  (20LL * 1000000000) /* for one answer: a busy controller may take long */
+
+extern char **environ;
+
+struct cf_walltime {
+    pthread_t thread;
+    bool asking; /* there is a thread */
+    int64_t ask_every_ns;
+    int64_t limit_ns; /* of the configuration, as end_ns */
+    const char *job;  /* borrowed from the environment */
+    pthread_mutex_t lock;
+    pthread_cond_t changed;
+    /* Under the lock. */
+    bool stopping;
+    int64_t end_ns; /* by the batch system, on cf_clock_ns, or NEVER_NS */
+};
+
+/* ---- squeue -----------------------------------------------------------------------------------
+ */
+
+bool cf_walltime_parse_left(const char *text, int64_t *seconds)
+{
+    int64_t days = 0, part[3] = {0};
+    int n = 0;
+    const char *at = text;
+    for (;;) {
+        char *end = NULL;
+        if (*at < '0' || *at > '9' || n == 3) return false;
+        part[n++] = strtoll(at, &end, 10);
+        at = end + 1;
+        if (*end == '-' && n == 1 && days == 0) {
+            days = part[0];
+            n = 0;
+        } else if (*end != ':') {
+            at = end;
+            break;
+        }
+    }
+    if ((*at != '\0' && *at != '\n') || n < 2 || part[0] > 1000000 || days > 100000) return false;
+    if (part[1] > 59 || (n == 3 && part[2] > 59)) return false;
+    *seconds =
+        days * 86400 + (n == 3 ? part[0] * 3600 + part[1] * 60 + part[2] : part[0] * 60 + part[1]);
+    return true;
+}
+
+static cf_err spawn_squeue(const char *job, int out_fd, pid_t *pid)
+{
+    posix_spawn_file_actions_t files;
+    posix_spawnattr_t attributes;
+    sigset_t none;
+    char *const words[] = {"squeue", "-h", "-o", "%L", "-j", (char *)(uintptr_t)job, NULL};
+    sigemptyset(&none);
+    posix_spawn_file_actions_init(&files);
+    posix_spawnattr_init(&attributes);
+    posix_spawn_file_actions_addopen(&files, STDIN_FILENO, "/dev/null", 0, 0);
+    posix_spawn_file_actions_adddup2(&files, out_fd, STDOUT_FILENO);
+    posix_spawn_file_actions_addopen(&files, STDERR_FILENO, "/dev/null", 1, 0);
+    posix_spawnattr_setsigmask(&attributes, &none); /* this thread has all blocked */
+    posix_spawnattr_setflags(&attributes, POSIX_SPAWN_SETSIGMASK);
+    int number = posix_spawnp(pid, words[0], &files, &attributes, words, environ);
+    posix_spawnattr_destroy(&attributes);
+    posix_spawn_file_actions_destroy(&files);
+    return number == 0 ? CF_OK : cf_fail(CF_E_DEVICE, "squeue: %s", strerror(number));
+}
+
+static bool is_stopping(cf_walltime *w)
+{
+    pthread_mutex_lock(&w->lock);
+    bool stopping = w->stopping;
+    pthread_mutex_unlock(&w->lock);
+    return stopping;
+}
+
+/* Reads until the end of the answer; false when it does not come in time. */
+static bool read_answer(cf_walltime *w, int fd, char *text, size_t room)
+{
+    int64_t deadline = cf_clock_ns() + PATIENCE_NS;
+    size_t n = 0;
+    while (cf_clock_ns() < deadline && !is_stopping(w)) {
+        struct pollfd ready = {.fd = fd, .events = POLLIN};
+        if (poll(&ready, 1, 100) <= 0) continue;
+        ssize_t got = read(fd, text + n, room - 1 - n);
+        if (got < 0 && errno == EINTR) continue;
+        if (got > 0) n += (size_t)got;
+        text[n] = '\0';
+        if (got <= 0 || n == room - 1) return got >= 0;
+    }
+    return false;
+}
+
+/* The answer of one squeue; false where it says nothing of use. */
+static bool ask(cf_walltime *w, int64_t *seconds)
+{
+    int ends[2], status = 0;
+    pid_t pid = 0;
+    char text[128] = "";
+    if (pipe2(ends, O_CLOEXEC) != 0) return false;
+    cf_err err = spawn_squeue(w->job, ends[1], &pid);
+    close(ends[1]);
+    bool answered = err == CF_OK && read_answer(w, ends[0], text, sizeof text);
+    close(ends[0]);
+    if (err != CF_OK) {
+        cf_log_debug("%s", cf_err_text());
+        return false;
+    }
+    if (!answered) kill(pid, SIGKILL);
+    while (waitpid(pid, &status, 0) < 0 && errno == EINTR) {}
+    return answered && WIFEXITED(status) && WEXITSTATUS(status) == 0 &&
+           cf_walltime_parse_left(text, seconds);
+}
+
+/* ---- the thread -------------------------------------------------------------------------------
+ */
+
+static void wait_for_turn(cf_walltime *w)
+{
+    struct timespec until;
+    clock_gettime(CLOCK_MONOTONIC, &until);
+    int64_t at = (int64_t)until.tv_sec * 1000000000 + until.tv_nsec + w->ask_every_ns;
+    until = (struct timespec){.tv_sec = at / 1000000000, .tv_nsec = at % 1000000000};
+    pthread_mutex_lock(&w->lock);
+    int number = 0;
+    while (!w->stopping && number == 0)
+        number = pthread_cond_timedwait(&w->changed, &w->lock, &until);
+    pthread_mutex_unlock(&w->lock);
+}
+
+static void *ask_now_and_then(void *argument)
+{
+    cf_walltime *w = argument;
+    while (!is_stopping(w)) {
+        int64_t seconds = 0, asked_ns = cf_clock_ns();
+        if (ask(w, &seconds)) {
+            pthread_mutex_lock(&w->lock);
+            w->end_ns = asked_ns + seconds * 1000000000;
+            pthread_mutex_unlock(&w->lock);
+        }
+        wait_for_turn(w);
+    }
+    return NULL;
+}
+
+static cf_err start_thread(cf_walltime *w)
+{
+    pthread_condattr_t monotonic;
+    pthread_condattr_init(&monotonic);
+    pthread_condattr_setclock(&monotonic, CLOCK_MONOTONIC);
+    pthread_mutex_init(&w->lock, NULL);
+    pthread_cond_init(&w->changed, &monotonic);
+    pthread_condattr_destroy(&monotonic);
+    if (w->job == NULL) return CF_OK;
+    sigset_t all, before;
+    sigfillset(&all);
+    pthread_sigmask(SIG_SETMASK, &all, &before);
+    int number = pthread_create(&w->thread, NULL, ask_now_and_then, w);
+    pthread_sigmask(SIG_SETMASK, &before, NULL);
+    if (number != 0) return cf_fail(CF_E_UNEXPECTED, "thread for squeue: %s", strerror(number));
+    w->asking = true;
+    return CF_OK;
+}
+
+/* ---- what is known at the start ---------------------------------------------------------------
+ */
+
+/* Slurm's clock and this host's may differ by a day: an end that lies behind us is none. */
+static int64_t end_from_environment(void)
+{
+    const char *text = getenv("SLURM_JOB_END_TIME");
+    char *end = NULL;
+    if (text == NULL || *text < '0' || *text > '9') return NEVER_NS;
+    long long seconds = strtoll(text, &end, 10), left = seconds - (long long)time(NULL);
+    if (*end != '\0' || seconds > INT32_MAX * 1000LL) return NEVER_NS;
+    if (left > 0) return cf_clock_ns() + left * 1000000000;
+    cf_log_warn("SLURM_JOB_END_TIME %s is past by this host's clock: not heeded", text);
+    return NEVER_NS;
+}
+
+cf_err cf_walltime_start(int64_t limit_seconds, int64_t start_ns, int64_t ask_every_ns,
+                         cf_walltime **out)
+{
+    cf_walltime *w = NULL;
+    *out = NULL;
+    CF_TRY(cf_new(&w, 1, sizeof *w));
+    const char *job = getenv("SLURM_JOB_ID");
+    w->job = job != NULL && *job != '\0' ? job : NULL;
+    w->ask_every_ns = ask_every_ns > 0 ? ask_every_ns : ASK_EVERY_NS;
+    w->end_ns = end_from_environment();
+    w->limit_ns = limit_seconds > 0 ? start_ns + limit_seconds * 1000000000 : NEVER_NS;
+    cf_err err = start_thread(w);
+    if (err != CF_OK) {
+        cf_walltime_stop(w);
+        return err;
+    }
+    *out = w;
+    return CF_OK;
+}
+
+double cf_walltime_left(cf_walltime *w)
+{
+    if (w == NULL) return 1e30;
+    pthread_mutex_lock(&w->lock);
+    int64_t end_ns = w->end_ns;
+    pthread_mutex_unlock(&w->lock);
+    if (w->limit_ns < end_ns) end_ns = w->limit_ns;
+    return end_ns == NEVER_NS ? 1e30 : (double)(end_ns - cf_clock_ns()) * 1e-9;
+}
+
+void cf_walltime_stop(cf_walltime *w)
+{
+    if (w == NULL) return;
+    pthread_mutex_lock(&w->lock);
+    w->stopping = true;
+    pthread_cond_broadcast(&w->changed);
+    pthread_mutex_unlock(&w->lock);
+    if (w->asking) pthread_join(w->thread, NULL);
+    pthread_cond_destroy(&w->changed);
+    pthread_mutex_destroy(&w->lock);
+    free(w);
+}

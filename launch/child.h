@@ -1,0 +1,20 @@
+/* The launcher (mpirun) as a child of ours, in a process group of its own: a signal that asks the
+ * run to save reaches the ranks in the one way that launchers pass on without killing them.
+ * Threads: main only, before MPI is started. Read first: cf_child_run. */
+#ifndef CF_LAUNCH_CHILD_H
+#define CF_LAUNCH_CHILD_H
+
+#include "proto/stop_rules.h"
+
+/* Set for the ranks: USR1 is our word to save then, whatever run.save_on says. */
+#define CF_CHILD_MARK "CYTOFOLD_LAUNCHED"
+
+/* Runs words[0] (looked up in PATH) with stdin from /dev/null and waits for its end; it never
+ * outlives us. The first of `wishes` (or a hang-up, where there are wishes) goes to it as USR1, a
+ * second as TERM, a third kills its group; signals that are ignored here stay so. *code: what to
+ * exit with: its own code, 128 + n where signal n ended it, CF_E_REQUEUE where a wish met it before
+ * its ranks could hear it. After a second signal the caller dies of that signal, so that a shell
+ * sees it. CF_E_DEVICE when it cannot be started. */
+CF_CHECKED cf_err cf_child_run(char *const words[], const cf_save_on *wishes, int *code);
+
+#endif
