@@ -208,6 +208,19 @@ static cf_err share(const cf_stage *s, MPI_Comm node, char path[CF_PATH_MAX])
     }
 }
 
+/* A folder that was named is missed by everybody; "auto" finding none is no news but for the first.
+ */
+static void say_why_not(const cf_stage *s, MPI_Comm workers)
+{
+    int worker = 0;
+    MPI_Comm_rank(workers, &worker);
+    if (strcmp(s->where, "auto") != 0)
+        cf_log_warn("%s is read where it is, run.stage is %s: %s", s->path, s->where,
+                    cf_err_text());
+    else if (worker == 0)
+        cf_log_info("the cells file is read where it is: %s", cf_err_text());
+}
+
 cf_err cf_stage_cells(const cf_stage *s, MPI_Comm workers, char path[CF_PATH_MAX])
 {
     MPI_Comm node = MPI_COMM_NULL;
@@ -218,8 +231,7 @@ cf_err cf_stage_cells(const cf_stage *s, MPI_Comm workers, char path[CF_PATH_MAX
                         "MPI_Comm_split_type"));
     MPI_Comm_rank(node, &rank);
     if (rank == 0 && cf_stage_copy(s, path) != CF_OK) {
-        cf_log_warn("%s is read where it is, run.stage is %s: %s", s->path, s->where,
-                    cf_err_text());
+        say_why_not(s, workers);
         snprintf(path, CF_PATH_MAX, "%s", s->path);
     }
     cf_err err = share(s, node, path);
