@@ -35,7 +35,7 @@ on_hosts() {
   for ((k = 1; k < LAB_HOSTS; k++)); do list+=",$(lab_address "$k"):1"; done
   lab_on 0 mpirun --quiet --oversubscribe --bind-to none --mca plm_rsh_agent "$work/agent" \
     --mca btl tcp,self --host "$list" -n $((LAB_HOSTS + 1)) \
-    "$program" train "${config[@]}" --run "$work/$1" </dev/null >"$1.out" 2>"$1.log"
+    "$program" train "${config[@]}" --run "$work/$1" --set run.hang_timeout="$timeout" </dev/null >"$1.out" 2>"$1.log"
 }
 
 checksums() {
@@ -86,13 +86,14 @@ cut_off() {
   say "exit $code after $((SECONDS - began)) s: $(grep -E 'rank [0-9]+' "$run.log" | head -n 1)"
   [ "$code" = 6 ] || [ "$code" = 8 ] || fail "exit $code, expected 6 or 8"
   grep -qE "rank [0-9]+.*node[0-9]|node[0-9].*rank [0-9]+" "$run.log" || fail "no rank and host are named"
-  until_true 30 nothing_left || fail "left after 30 s: $(ps -o pid,args -p "$(lab_processes | tr '\n' ',')0")"
+  until_true 30 nothing_left || fail "left after 30 s: $(ps -o pid,args -p "$(lab_processes | paste -sd,)")"
   lab_mend "$1"
   on_hosts "$run" || fail "$run does not resume"
   grep -q "goes on at step" "$run.log" || fail "$run began anew"
 }
 
 one_try() {
+  timeout=60 # s; a slow link is no hang
   case "$1" in
   undisturbed)
     on_hosts "$run" || fail "$run"
@@ -111,8 +112,8 @@ one_try() {
     for k in 0 1 2; do lab_slow "$k" ""; done
     wait "$job" || fail "$run"
     ;;
-  cut-worker) cut_off $((1 + RANDOM % (LAB_HOSTS - 1))) ;;
-  cut-coordinator) cut_off 0 ;;
+  cut-worker) timeout=3 && cut_off $((1 + RANDOM % (LAB_HOSTS - 1))) ;;
+  cut-coordinator) timeout=3 && cut_off 0 ;;
   *) fail "no case $1" ;;
   esac
   same "$run"

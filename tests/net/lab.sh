@@ -44,6 +44,9 @@ lab_up() {
     ip -n "$host" address add "$(lab_address "$k")/24" dev eth0
     ip -n "$host" link set eth0 up
     ip -n "$host" link set lo up
+    # How often TCP sends again before it calls a connection lost: 3 is 3 s. Linux's default of 15 is a quarter of
+    # an hour, for which mpirun and its daemons wait after the ranks of a lost host have long been named and ended.
+    ip netns exec "$host" sysctl -q -w net.ipv4.tcp_retries2="${LAB_RETRIES:-3}"
   done
   # What mpirun takes for ssh: AGENT ADDRESS COMMAND...
   {
