@@ -87,6 +87,42 @@ kill_once() {
   return 0
 }
 
+# Epoch lines of log.jsonl without times: each epoch of each fold once.
+epochs() {
+  grep '"event": "epoch"' "$1/log.jsonl" | sed 's/.*\("fold".*\), "images_per_second.*/\1/' | sort -V
+}
+
+# process_of LAUNCHER WHO: launcher, mpirun, coordinator or worker (the last) of a job that we started.
+process_of() {
+  local mpirun ranks
+  if [ "$2" = launcher ]; then echo "$1"; return 0; fi
+  mpirun="$(pgrep -P "$1")"
+  ranks="$(pgrep -P "$mpirun" | sort -n)"
+  case "$2" in
+  mpirun) echo "$mpirun" ;;
+  coordinator) echo "$ranks" | head -n 1 ;;
+  worker) echo "$ranks" | tail -n 1 ;;
+  esac
+}
+
+# stop_once RUN WORKERS WHO SIGNAL LINES: signals WHO once log.jsonl has LINES more lines. Sets code.
+stop_once() {
+  local run="$1" launcher before=0
+  [ ! -f "$run/log.jsonl" ] || before="$(wc -l <"$run/log.jsonl")"
+  # a script's & makes a program ignore INT
+  env --default-signal=INT "$program" train "$config" --run "$run" --workers "$2" "${cells[@]}" "${long[@]}" \
+    >"$run.out" 2>"$run.log" &
+  launcher=$!
+  for _ in $(seq 1 6000); do
+    if [ -f "$run/log.jsonl" ] && [ "$(wc -l <"$run/log.jsonl")" -ge $((before + $5)) ]; then break; fi
+    kill -0 "$launcher" 2>/dev/null || break
+    read -r -t 0.005 <> <(:) || true
+  done
+  kill -"$4" "$(process_of "$launcher" "$3")" 2>/dev/null || true
+  code=0
+  wait "$launcher" || code=$?
+}
+
 case "$name" in
 ranks)
   make_cells
@@ -151,6 +187,92 @@ kill-worker | kill-launcher)
     grep -q "goes on at step" "cut$try.log" || fail "cut$try did not resume"
     same whole "cut$try"
   done
+  ;;
+stop-step) # again and again, by any signal to anybody, on any number of workers
+  make_cells
+  long=(--set "train.epochs=${CYTOFOLD_TEST_STOP_EPOCHS:-12}")
+  train whole 2 "${long[@]}"
+  seed="${CYTOFOLD_TEST_SEED:-$RANDOM}"
+  say "seed $seed"
+  RANDOM="$seed"
+  who=(launcher worker coordinator mpirun) signals=(USR1 TERM INT) stopped=0
+  for ((try = 0; try < ${CYTOFOLD_TEST_STOPS:-5}; try++)); do
+    signal="${signals[RANDOM % 3]}" victim="${who[try % 4]}"
+    [ "$victim" != mpirun ] || signal=USR1 # mpirun kills its ranks on the others
+    stop_once cut $((1 + RANDOM % 3)) "$victim" "$signal" $((1 + RANDOM % 6))
+    say "$signal to $victim: exit $code, $(grep -o 'stopped (.*' cut.log || true)"
+    [ "$code" != 0 ] || break
+    [ "$code" = 85 ] || { cat cut.log >&2; fail "exit $code, expected 85"; }
+    stopped=$((stopped + 1))
+    grep -q '"event": "stop"' cut/log.jsonl || fail "the stop is not in log.jsonl"
+    grep -q "the same command" cut.log || fail "nobody says how to go on"
+  done
+  [ "$stopped" -ge 2 ] || fail "only $stopped stops before the end"
+  train cut 2 "${long[@]}"
+  same whole cut
+  epochs whole >whole.epochs
+  epochs cut >cut.epochs
+  diff whole.epochs cut.epochs || fail "the epochs of a stopped run have other means"
+  say "$stopped stops, $(wc -l <whole.epochs) epochs with the same means"
+  ;;
+stop-rules)
+  make_cells
+  alone=(--set run.coordinator=thread)
+  train whole 1 "${alone[@]}"
+  # no signals: the default action, at once
+  code=0
+  CYTOFOLD_VERBOSE=1 "$program" train "$config" --run off --workers 1 "${cells[@]}" "${long[@]}" "${alone[@]}" \
+    --set run.save_on= >/dev/null 2>off.log &
+  launcher=$!
+  wait_for_checkpoint off "$launcher" || fail "no checkpoint"
+  kill -TERM "$launcher"
+  wait "$launcher" || code=$?
+  [ "$code" = 143 ] || fail "TERM without run.save_on: exit $code, expected 143"
+  # saved at other times than the ends of epochs, as often as can be
+  train often 2 --set train.checkpoint_minutes=1e-6
+  same whole often
+  # wrong words are found before anything is started
+  code=0
+  "$program" train "$config" --run none "${cells[@]}" --set run.save_on=KILL >/dev/null 2>none.log || code=$?
+  [ "$code" = 2 ] && [ ! -e none ] || fail "run.save_on=KILL: exit $code, expected 2"
+  ;;
+wall-time)
+  make_cells
+  alone=(--set run.coordinator=thread)
+  train whole 1 "${alone[@]}"
+  mkdir bin
+  stopped() { # RUN: by its time, and goes on to the same end
+    grep -q "stopping: the job's time ends" "$1.log" || { cat "$1.log" >&2; fail "$1 was not stopped by its time"; }
+    train "$1" 1 "${alone[@]}"
+    same whole "$1"
+  }
+  run_timed() { # RUN CODE OPTIONS...
+    local run="$1" expected="$2" code=0
+    shift 2
+    "$program" train "$config" --run "$run" --workers 1 "${cells[@]}" "${alone[@]}" "$@" \
+      >"$run.out" 2>"$run.log" || code=$?
+    [ "$code" = "$expected" ] || { cat "$run.log" >&2; fail "$run: exit $code, expected $expected"; }
+  }
+  # the margin begins a moment after the start
+  run_timed limit 85 --set run.time_limit=0:01:00 --set run.stop_margin=60
+  stopped limit
+  printf '#!/bin/sh\necho 0:05\n' >bin/squeue
+  chmod +x bin/squeue
+  (PATH="$work/bin:$PATH" SLURM_JOB_ID=7 run_timed squeue 85 --set "train.epochs=4000" --set train.learning_rate=0)
+  grep -q "stopping: the job's time ends" squeue.log || fail "squeue is not asked"
+  (SLURM_JOB_END_TIME=$(($(date +%s) + 30)) run_timed newer 85)
+  stopped newer
+  # what says nothing of use does no harm: past by this clock, unlimited, failing, silent for ever
+  (SLURM_JOB_END_TIME=1000 run_timed past 0)
+  grep -q "not heeded" past.log || fail "an end in the past is not told"
+  same whole past
+  for answer in "echo UNLIMITED" "exit 1" "exec sleep 1003.5"; do
+    printf '#!/bin/sh\n%s\n' "$answer" >bin/squeue
+    rm -rf quiet
+    (PATH="$work/bin:$PATH" SLURM_JOB_ID=7 run_timed quiet 0)
+    same whole quiet
+  done
+  ! pgrep -f "^sleep 1003.5$" >/dev/null || fail "a squeue is left"
   ;;
 folds)
   make_cells
