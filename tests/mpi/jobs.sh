@@ -16,8 +16,7 @@ cd "$work"
 device=(--set "run.device=${CYTOFOLD_TEST_DEVICE:-cpu}" --set "run.engine_cache=$work/engines.txt")
 cells=(--set data.cells=cells.cells --set "train.epochs=${CYTOFOLD_TEST_EPOCHS:-4}" "${device[@]}")
 
-fail() { echo "FAILED: $*" >&2; exit 1; }
-say() { echo "-- $*"; }
+. "$(dirname "$config")/compare.sh"
 
 make_cells() {
   "$program" synth -o phantoms --images 126 --size 32 --scheme bm7 --seed 5 >/dev/null
@@ -30,23 +29,6 @@ train() {
   shift 2
   "$program" train "$config" --run "$run" --workers "$workers" "${cells[@]}" "$@" \
     >"$run.out" 2>"$run.log" || { cat "$run.log" >&2; fail "train $run"; }
-}
-
-# What the law speaks of: predictions, metrics, tables and the last checkpoint of every fold.
-checksums() {
-  (cd "$1" && for f in fold-*; do
-    sha256sum "$f/predictions.csv" "$f/metrics.json"
-    newest="$(ls "$f"/checkpoint-*.ckpt | sort -V | tail -n 1)"
-    sha256sum "$newest"
-  done && sha256sum metrics.json table.csv table.md)
-}
-
-same() {
-  checksums "$1" >"$1.sums"
-  checksums "$2" >"$2.sums"
-  [ "$(wc -l <"$1.sums")" -ge 12 ] || fail "$1 has only $(wc -l <"$1.sums") files to compare"
-  diff "$1.sums" "$2.sums" || fail "$1 and $2 differ"
-  say "$1 and $2: $(wc -l <"$1.sums") files with the same bytes, $(sha256sum <"$1.sums" | cut -c1-16)"
 }
 
 # True once the run has saved something; false when it ended before.
