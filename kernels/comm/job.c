@@ -2,6 +2,8 @@
 
 #include <string.h>
 
+#include "kernels/comm/idle.h"
+
 static cf_err duplicate_world(MPI_Comm *out)
 {
     CF_TRY(cf_mpi_check(MPI_Comm_dup(MPI_COMM_WORLD, out), "MPI_Comm_dup"));
@@ -44,8 +46,24 @@ cf_err cf_job_init(cf_job *job)
     return duplicate_world(&job->data);
 }
 
+/* Ranks meet before MPI_Finalize. Should one never come, the watch ends the others while they wait
+ * here; mpirun of Open MPI 4.1 crashes or hangs itself when ranks end while they wait in there. */
+static cf_err meet(MPI_Comm comm)
+{
+    MPI_Request request;
+    cf_idle idle = {0};
+    int done = 0;
+    CF_TRY(cf_mpi_check(MPI_Ibarrier(comm, &request), "MPI_Ibarrier"));
+    for (;;) {
+        CF_TRY(cf_mpi_check(MPI_Test(&request, &done, MPI_STATUS_IGNORE), "MPI_Test"));
+        if (done) return CF_OK;
+        cf_idle_briefly(&idle);
+    }
+}
+
 cf_err cf_job_fini(cf_job *job)
 {
+    if (job->control != MPI_COMM_NULL) CF_TRY(meet(job->control));
     if (job->data != MPI_COMM_NULL) {
         CF_TRY(cf_mpi_check(MPI_Comm_free(&job->data), "MPI_Comm_free"));
     }
