@@ -47,14 +47,15 @@ long=(--set "train.epochs=${CYTOFOLD_TEST_LONG:-40}")
 
 # kill_once RUN WHO: starts a job, kills a worker or the launcher after its first checkpoint.
 kill_once() {
-  local run="$1" who="$2" launcher victim
+  local run="$1" who="$2" launcher victim child
   "$program" train "$config" --run "$run" --workers 2 "${cells[@]}" "${long[@]}" \
     >/dev/null 2>&1 &
   launcher=$!
   wait_for_checkpoint "$run" "$launcher" || fail "$run ended before it could be killed"
   victim="$launcher"
   if [ "$who" = worker ]; then
-    victim="$(pgrep -P "$(pgrep -P "$launcher")" | sort -n | tail -n 1)"
+    # the last process of the last: below mpirun, of MPICH below its proxy too
+    while child="$(pgrep -P "$victim" | sort -n | tail -n 1)" && [ -n "$child" ]; do victim="$child"; done
   fi
   kill -9 "$victim" || fail "nothing to kill"
   wait "$launcher" && fail "the killed job ended well"
