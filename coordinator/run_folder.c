@@ -41,9 +41,10 @@ static cf_err save_text(const char *dir, const char *name, const char *text, siz
 static cf_err write_run_yaml(const cf_config *c, const cf_cells *cells, const cf_run_folder *run)
 {
     cf_buf yaml = {0};
+    uint64_t hash = 0;
+    CF_TRY(cf_config_hash(c, &hash));
     cf_buf_printf(&yaml, "# cytofold %s\n# configuration: %016llx\n# data and folds: %016llx\n",
-                  CYTOFOLD_VERSION, (unsigned long long)cf_config_hash(c),
-                  (unsigned long long)run->data_hash);
+                  CYTOFOLD_VERSION, (unsigned long long)hash, (unsigned long long)run->data_hash);
     cf_buf_printf(&yaml, "# images: %d x %d px, %.9g um/px\n", cells->width, cells->height,
                   cells->um_per_px);
     cf_config_write(c, false, &yaml);
@@ -100,10 +101,12 @@ static cf_err other_data(const cf_run_folder *run, const cf_config *c)
 static cf_err check_config(const cf_run_folder *run, const cf_config *c, const char *run_yaml)
 {
     cf_config *old = NULL;
+    uint64_t then = 0, now = 0;
     CF_TRY(cf_new(&old, 1, sizeof *old));
     cf_err err = cf_config_read(run_yaml, old);
-    if (err == CF_OK && cf_config_hash(old) != cf_config_hash(c))
-        err = describe_difference(run->dir, old, c);
+    if (err == CF_OK) err = cf_config_hash(old, &then);
+    if (err == CF_OK) err = cf_config_hash(c, &now);
+    if (err == CF_OK && then != now) err = describe_difference(run->dir, old, c);
     if (err == CF_OK && old->run_threads != c->run_threads)
         cf_log_warn("%s was started with run.threads %lld, now %lld: the last bits may differ",
                     run->dir, (long long)old->run_threads, (long long)c->run_threads);

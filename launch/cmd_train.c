@@ -187,7 +187,7 @@ static bool coordinator_is_thread(int n_workers, const cf_config *c)
     return n_workers <= cf_backend_device_count(ops);
 }
 
-static cf_err run_worker(const cf_job *job, bool thread, MPI_Comm workers)
+static cf_err run_worker(const cf_job *job, MPI_Comm workers)
 {
     MPI_Comm local = MPI_COMM_NULL;
     cf_worker_job w = {.control = job->control,
@@ -202,8 +202,9 @@ static cf_err run_worker(const cf_job *job, bool thread, MPI_Comm workers)
     MPI_Comm_free(&local);
     cf_err err = cf_worker_run(&w);
     if (err == CF_E_REQUEUE) return err;
-    /* The coordinator has the message and ends the job; should it be gone, we do. */
-    if (err != CF_OK && !thread) {
+    /* The coordinator has the message and ends the job, and the process if it is a thread of ours;
+     * should it be gone, or the message never have left, we do. */
+    if (err != CF_OK) {
         cf_sleep_ns(ABORT_GRACE_NS);
         cf_log_error("%s", cf_err_text());
         cf_job_abort(err);
@@ -265,14 +266,15 @@ static cf_err run_beside_worker(const train_options *o, const cf_job *job, MPI_C
     pthread_t thread;
     thread_argument argument = {o, job, CF_OK};
     sigset_t all, before;
-    if (job->rank != 0) return run_worker(job, false, workers);
+    if (job->rank != 0) return run_worker(job, workers);
     sigfillset(&all); /* signals are the main thread's */
     pthread_sigmask(SIG_SETMASK, &all, &before);
     int number = pthread_create(&thread, NULL, coordinator_thread, &argument);
     pthread_sigmask(SIG_SETMASK, &before, NULL);
     if (number != 0) return cf_fail(CF_E_UNEXPECTED, "cannot start the coordinator's thread");
     /* On an error of the worker the coordinator hears of it, reports, and ends the process. */
-    cf_err err = run_worker(job, true, workers);
+    cf_err err = run_worker(job, workers);
+    if (err != CF_OK && err != CF_E_REQUEUE) return err; /* it had its time to do so */
     pthread_join(thread, NULL);
     return err == CF_OK ? argument.err : err;
 }
@@ -313,7 +315,7 @@ static cf_err run_ranks(const train_options *o)
     if (thread)
         err = run_beside_worker(o, &job, workers);
     else if (worker)
-        err = run_worker(&job, false, workers);
+        err = run_worker(&job, workers);
     else
         err = run_coordinator(o, &job, false);
     if (err != CF_OK && err != CF_E_REQUEUE) return err;

@@ -235,7 +235,7 @@ bool cf_key_changes_result(const cf_key *key)
     return true;
 }
 
-uint64_t cf_config_hash(const cf_config *config)
+cf_err cf_config_hash(const cf_config *config, uint64_t *hash)
 {
     int n = 0;
     const cf_key *keys = cf_config_keys(&n);
@@ -246,7 +246,8 @@ uint64_t cf_config_hash(const cf_config *config)
         cf_key_write(&keys[i], config, &text);
         cf_buf_printf(&text, "\n");
     }
-    uint64_t hash = cf_hash64(cf_buf_text(&text), text.len);
+    cf_err err = cf_buf_check(&text);
+    *hash = cf_hash64(cf_buf_text(&text), text.len);
     cf_buf_fini(&text);
-    return hash;
+    return err;
 }

@@ -259,7 +259,7 @@ cf_err cf_trainer_snapshot(cf_trainer *t, uint64_t data_hash, const char *config
     c->loss_sum = t->loss_sum;
     c->correct_sum = t->correct_sum;
     c->summed_steps = t->n_summed;
-    c->config_hash = cf_config_hash(e->config);
+    CF_TRY(cf_config_hash(e->config, &c->config_hash));
     c->data_hash = data_hash;
     if (strlen(config_yaml) >= sizeof c->config)
         return cf_fail(CF_E_CHECKPOINT,
@@ -292,7 +292,8 @@ cf_err cf_trainer_snapshot(cf_trainer *t, uint64_t data_hash, const char *config
 
 static cf_err check_belongs(const cf_trainer *t, uint64_t data_hash, const cf_checkpoint *c)
 {
-    uint64_t config_hash = cf_config_hash(t->engine->config);
+    uint64_t config_hash = 0;
+    CF_TRY(cf_config_hash(t->engine->config, &config_hash));
     if (c->config_hash != config_hash)
         return cf_fail(CF_E_CHECKPOINT,
                        "the checkpoint is of another configuration (%016llx, this run "
