@@ -157,13 +157,13 @@ static cf_err receive(coordinator *c, int64_t timeout_ns, bool *got, cf_message 
     int rank = 0;
     cf_watch_doing(c->watch, CF_DOING_LISTEN);
     CF_TRY(cf_channel_receive(c->channel, timeout_ns, got, &rank, &bytes, &n));
+    cf_watch_doing(c->watch, CF_DOING_WRITE);
     if (!*got) return CF_OK;
     cf_err err = cf_where(cf_message_unpack(bytes, n, m), "from rank %d", rank);
     free(bytes);
     if (err != CF_OK) return err;
     m->from = rank - c->job->first_worker;
     cf_watch_heard(c->watch, m);
-    cf_watch_doing(c->watch, CF_DOING_WRITE);
     return CF_OK;
 }
 

@@ -67,17 +67,19 @@ bool cf_watch_meet(cf_watch *w, int worker, const cf_msg_hello *hello, cf_msg_wa
     return true;
 }
 
+static cf_doing doing_of(cf_phase phase)
+{
+    if (phase == CF_PHASE_SAVED) return CF_DOING_SAVE;
+    return phase == CF_PHASE_TRAIN || phase == CF_PHASE_EPOCH ? CF_DOING_COMPUTE : CF_DOING_TEST;
+}
+
 void cf_watch_heard(cf_watch *w, const cf_message *m)
 {
     if (w == NULL || m->from < 0 || m->from >= w->job.n_workers) return;
     cf_stamp *said = &w->mails[m->from].said;
     switch (m->kind) {
     case CF_MSG_PROGRESS:
-        cf_stamp_set(said,
-                     m->progress.phase == CF_PHASE_TRAIN || m->progress.phase == CF_PHASE_EPOCH
-                         ? CF_DOING_COMPUTE
-                         : CF_DOING_TEST,
-                     m->progress.fold, m->progress.step);
+        cf_stamp_set(said, doing_of(m->progress.phase), m->progress.fold, m->progress.step);
         break;
     case CF_MSG_RESULT:
         cf_stamp_set(said, CF_DOING_TEST, m->result.fold, 0);

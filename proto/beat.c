@@ -36,7 +36,7 @@ static const cf_doing_row doings[CF_DOING_N] = {
     [CF_DOING_AWAIT_BYE] = {"waiting for the coordinator's last word", USUAL, CF_WAITS_LAST},
     [CF_DOING_LEAVE] = {"leaving", USUAL, CF_WAITS_ALL},
     [CF_DOING_LISTEN] = {"listening", LONG, CF_WAITS_NOT},
-    [CF_DOING_WRITE] = {"writing results", LONG, CF_WAITS_NOT},
+    [CF_DOING_WRITE] = {"at work in the run folder", LONG, CF_WAITS_NOT},
 };
 
 const cf_doing_row *cf_doing_find(cf_doing doing)

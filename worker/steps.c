@@ -194,6 +194,7 @@ static cf_err vote_before_steps(cf_worker *w)
     int64_t votes[CF_VOTE_VALUES] = {0};
     CF_TRY(cf_reporter_listen(&w->reporter));
     votes[VOTE_STOP] = w->reporter.stop;
+    cf_heart_doing(w->reporter.heart, CF_DOING_AWAIT_SET_UP, -1, 0);
     CF_TRY(cf_vote_start(w->vote, CF_VOTE_SLOTS - 1, votes));
     CF_TRY(cf_vote_finish(w->vote, CF_VOTE_SLOTS - 1, votes));
     w->leaving = votes[VOTE_STOP] != 0;
@@ -205,6 +206,7 @@ static cf_err leave(cf_worker *w)
 {
     for (int f = 0; f < w->n_folds; f++)
         if (w->trainers[f].step > 0) CF_TRY(save(w, &w->trainers[f]));
+    cf_heart_doing(w->reporter.heart, CF_DOING_SAVE, -1, 0);
     CF_TRY(cf_store_flush(w->store));
     for (int f = 0; f < w->n_folds && w->reporter.leader; f++)
         CF_TRY(cf_reporter_phase(&w->reporter, &w->trainers[f], CF_PHASE_SAVED));

@@ -89,6 +89,7 @@ static cf_err receive_plan(cf_worker *w)
     cf_message m;
     CF_TRY(receive_kind(w, CF_MSG_PLAN, PLAN_DEADLINE_NS, &m));
     w->plan = m.plan; /* moved */
+    cf_heart_doing(w->reporter.heart, CF_DOING_SET_UP, -1, 0);
     CF_TRY(
         cf_config_parse(w->plan.config_path, w->plan.config, strlen(w->plan.config), &w->config));
     CF_TRY(open_cells(w));

@@ -220,9 +220,10 @@ static void a_coordinator_that_stands_still_names_itself(void **state)
     assert_nobody(2000);
     cf_roll_own(&roll, CF_DOING_WRITE, -1, (4 * TIMEOUT + 1) * S, 2000 * S);
     assert_blamed(2000, CF_BLAME_STUCK, N);
-    assert_said(2000, "the coordinator, rank 0 on host node-4 (process 1004) is stuck: for 1201 s "
-                      "without a move it is writing results; of the others 4 are waiting for the "
-                      "coordinator's last word");
+    assert_said(
+        2000, "the coordinator, rank 0 on host node-4 (process 1004) is stuck: for 1201 s "
+              "without a move it is at work in the run folder; of the others 4 are waiting for the "
+              "coordinator's last word");
 }
 
 /* All is written, but one was stopped on its way out: MPI_Finalize waits for it. */
