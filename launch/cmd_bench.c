@@ -194,7 +194,7 @@ static cf_err bench_verb(int argc, char **argv)
         {"batch", 'b', CF_OPTION_INT, &o.batch, 1, 4096, "N", "images of a step (8)"},
         {"precision", 'p', CF_OPTION_TEXT, &o.precision, 0, 0, "fp32|bf16|fp16", "as configured"},
         {"threads", 't', CF_OPTION_INT, &o.threads, 0, 1024, "N", "compute threads; 0: all (0)"},
-        {"device", 'd', CF_OPTION_TEXT, &o.device, 0, 0, "NAME", "auto, cpu or cuda (auto)"},
+        {"device", 'd', CF_OPTION_TEXT, &o.device, 0, 0, "auto|cpu|cuda", "where to run (auto)"},
         {"runs", 'n', CF_OPTION_INT, &o.repeats, 1, MAX_RUNS, "N", "timed runs (5)"},
         {"steps", 's', CF_OPTION_INT, &o.steps, 1, 10000, "N", "steps of a run (3)"},
         {"engines", 'e', CF_OPTION_TEXT, &o.engines, 0, 0, "FILE",

@@ -358,10 +358,8 @@ static cf_err run_plan(int argc, char **argv)
         {"micro-seconds", 0, CF_OPTION_NUM, &o.micro_seconds, 1e-9, 1e6, "S",
          "measured seconds of one micro-batch on one worker (default: estimated)"},
         {"scheme", 0, CF_OPTION_TEXT, &o.scheme, 0, 0, "S", "class scheme (default: data.scheme)"},
-        {"device", 0, CF_OPTION_TEXT, &o.device, 0, 0, "D",
-         "cpu, cuda or auto: cuda adds the memory of a GPU (default: run.device; auto: where there "
-         "is "
-         "one)"},
+        {"device", 0, CF_OPTION_TEXT, &o.device, 0, 0, "auto|cpu|cuda",
+         "cuda adds the memory of a GPU (default: run.device; auto: where there is one)"},
         {"set", 0, CF_OPTION_MANY, &o.overrides, 0, 0, "KEY=VALUE",
          "override a key of the configuration"},
         {"simulate", 0, CF_OPTION_FLAG, &s->wanted, 0, 0, NULL,

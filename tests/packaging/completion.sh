@@ -73,4 +73,6 @@ expect "cytofold train demo.yaml --set data.cells=m" "marrow.cells"
 expect "cytofold train demo.yaml --run=ru" "runs"
 expect "cytofold nonsense " ""
 expect_among "cytofold pack images --scheme a" "auto"
+expect "cytofold predict run1 images --device cu" "cuda"
+expect "cytofold split marrow.cells --group " "patient site"
 exit $((faults > 0))
