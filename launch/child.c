@@ -8,19 +8,28 @@
 #include <string.h>
 #include <sys/prctl.h>
 #include <sys/wait.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "kernels/base/log.h"
+#include "launch/children.h"
 
 /* Ranks take what comes within 0.3 s of the first signal for the same wish (signals.h). */
 #define SECOND_AFTER_NS (500LL * 1000000)
 #define START_NS        (5LL * 1000000000) /* ranks hear signals after that, whatever the machine */
+#define LOOK_NS         (20LL * 1000000)   /* between looks for ranks that hear */
+#define TICK_NS         (1000LL * 1000000) /* between looks at how the launcher is */
+#define STUCK_NS        (10LL * 1000000000)
 
 typedef struct child {
     pid_t pid;
+    int n_ranks;
     sigset_t heard; /* what asks us, and SIGCHLD */
     int64_t start_ns, first_ns;
     int n_asked, last; /* signals so far, and the last of them */
+    bool waiting;      /* the first is not passed on yet */
+    bool had_ranks;
+    int64_t unheeded_ns; /* since when its ranks are gone and it has not noticed; 0: all is well */
 } child;
 
 static void add_unless_ignored(sigset_t *set, int number)
@@ -74,7 +83,7 @@ static void take_signal(child *c, int number)
     c->n_asked++;
     if (c->n_asked == 1) {
         c->first_ns = now;
-        kill(c->pid, SIGUSR1);
+        c->waiting = true;
     } else if (c->n_asked == 2) {
         cf_sleep_ns(c->first_ns + SECOND_AFTER_NS - now);
         kill(c->pid, SIGTERM);
@@ -97,25 +106,71 @@ static int exit_code(const child *c, int status)
     return CF_E_REQUEUE;
 }
 
-static int await(child *c)
+/* mpirun forgets a signal that comes while it still starts its ranks, so they get it from us as
+ * soon as all of them hear. Those of other hosts we cannot see: after START_NS it is for mpirun. */
+static void pass_on(child *c)
+{
+    cf_children ranks;
+    bool hear = cf_children_look(c->pid, SIGUSR1, &ranks) && ranks.n_hearing >= c->n_ranks;
+    if (!hear && cf_clock_ns() - c->start_ns < START_NS) return;
+    c->waiting = false;
+    if (hear)
+        cf_children_signal(c->pid, SIGUSR1);
+    else
+        kill(c->pid, SIGUSR1);
+}
+
+/* Open MPI 4.1 can lock itself up when a rank dies while it connects: the ranks are gone, mpirun
+ * never notices. */
+static bool is_stuck(child *c)
+{
+    cf_children ranks;
+    int64_t now = cf_clock_ns();
+    if (!cf_children_look(c->pid, SIGUSR1, &ranks)) return false;
+    c->had_ranks = c->had_ranks || ranks.n_alive > 0;
+    bool well = ranks.n_unheeded == 0 && (ranks.n_alive > 0 || !c->had_ranks);
+    if (well || c->unheeded_ns == 0) c->unheeded_ns = well ? 0 : now;
+    return !well && now - c->unheeded_ns > STUCK_NS;
+}
+
+static int end_stuck(const child *c, const char *name)
+{
+    cf_log_error("%s does not notice that ranks have ended; it is killed", name);
+    kill(-c->pid, SIGKILL);
+    waitpid(c->pid, NULL, 0);
+    return CF_E_DEVICE;
+}
+
+static struct timespec time_to_wait(const child *c)
+{
+    bool starting = cf_clock_ns() - c->start_ns < START_NS;
+    int64_t ns = c->waiting ? LOOK_NS : starting ? TICK_NS / 10 : TICK_NS;
+    return (struct timespec){.tv_sec = ns / 1000000000, .tv_nsec = ns % 1000000000};
+}
+
+static int await(child *c, const char *name)
 {
     int status = 0;
     for (;;) {
-        int number = sigwaitinfo(&c->heard, NULL);
+        const struct timespec wait = time_to_wait(c);
+        int number = sigtimedwait(&c->heard, NULL, &wait), why = errno;
         if (number == SIGCHLD) {
             if (waitpid(c->pid, &status, WNOHANG) == c->pid) return exit_code(c, status);
         } else if (number > 0) {
             take_signal(c, number);
-        } else if (errno != EINTR) {
+        } else if (why == EAGAIN && is_stuck(c)) {
+            return end_stuck(c, name);
+        } else if (why != EAGAIN && why != EINTR) {
             kill(-c->pid, SIGKILL);
             return CF_E_UNEXPECTED;
         }
+        if (c->waiting) pass_on(c);
     }
 }
 
-cf_err cf_child_run(char *const words[], const cf_save_on *wishes, int *code)
+cf_err cf_child_run(char *const words[], int n_ranks, const cf_save_on *wishes, int *code)
 {
-    child c = {.start_ns = cf_clock_ns()};
+    child c = {.n_ranks = n_ranks, .start_ns = cf_clock_ns()};
     sigset_t before;
     sigemptyset(&c.heard);
     for (int i = 0; i < wishes->n; i++) add_unless_ignored(&c.heard, wishes->numbers[i]);
@@ -125,7 +180,7 @@ cf_err cf_child_run(char *const words[], const cf_save_on *wishes, int *code)
     setenv(CF_CHILD_MARK, "1", 1);
     sigprocmask(SIG_BLOCK, &c.heard, &before);
     cf_err err = start(&c, words, &before);
-    if (err == CF_OK) *code = await(&c);
+    if (err == CF_OK) *code = await(&c, words[0]);
     sigprocmask(SIG_SETMASK, &before, NULL);
     if (err == CF_OK && c.n_asked > 1) {
         signal(c.last, SIG_DFL);

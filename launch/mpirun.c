@@ -58,7 +58,7 @@ cf_err cf_mpirun_run(int n_ranks, int argc, char **argv, const cf_save_on *wishe
     setenv("OMPI_ALLOW_RUN_AS_ROOT", "1", 1);
     setenv("OMPI_ALLOW_RUN_AS_ROOT_CONFIRM", "1", 1);
     if (isatty(STDERR_FILENO) != 0) setenv("CYTOFOLD_TERMINAL", "1", 1);
-    cf_err err = cf_child_run(words, wishes, code);
+    cf_err err = cf_child_run(words, n_ranks, wishes, code);
     free(words);
     return cf_where(err, "%s (Debian's package is %s)", launcher.family->name,
                     launcher.family->package);

@@ -12,12 +12,14 @@ import sys
 
 import rows_kill
 import rows_numeric
+import rows_signal
 from jobs import Broken
 
 # row: (function, count of a test run, count of a soak)
 ROWS = {
     1: (rows_kill.kill_ranks, 25, 1000),
     3: (rows_kill.kill_heads, 5, 100),
+    4: (rows_signal.signals, 10, 200),
     6: (rows_kill.rank_counts, 1, 10),
     16: (rows_numeric.spoilt_values, 1, 50),
     17: (rows_numeric.flipped_bits, 20, 1000),
