@@ -21,7 +21,7 @@ DEADLINE_S = 30
 
 
 def main(program):
-    with Workshop((program, program), random.Random(0), 1) as shop:
+    with Workshop((program, program), random.Random(0), 4) as shop:
         folder = os.path.join(shop.folder, "bin")
         os.mkdir(folder)
         with open(os.path.join(folder, "mpirun"), "w", encoding="ascii") as file:
