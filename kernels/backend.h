@@ -173,6 +173,9 @@ typedef struct cf_backend_ops {
     /* Forward with running moments. logits: host, [N, n_outputs]. */
     cf_err (*infer)(cf_program *p, const cf_batch *batch, float *logits);
     cf_err (*update)(cf_backend *b, const cf_update *u);
+    /* The digest (kernels/math/digest.h) of values [n], backend memory, whose first element counts
+     * as index `first`. Blocks. */
+    cf_err (*digest)(cf_backend *b, const float *values, int64_t n, uint64_t first, uint64_t *sum);
     /* For tests and Grad-CAM: copies a node's Z (or, in training, the gradient its first consumer
      * gave it) after the last run, as fp32 NHWC. CF_E_USAGE where the plan has reused the memory.
      */

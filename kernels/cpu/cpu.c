@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "kernels/base/mem.h"
+#include "kernels/cpu/digest.h"
 #include "kernels/cpu/program.h"
 #include "kernels/cpu/simd.h"
 #include "kernels/cpu/update.h"
@@ -174,6 +175,14 @@ static cf_err cpu_update(cf_backend *b, const cf_update *u)
     return cf_update_run(u);
 }
 
+static cf_err cpu_digest(cf_backend *b, const float *values, int64_t n, uint64_t first,
+                         uint64_t *sum)
+{
+    use_threads(b);
+    *sum = cf_digest_run(values, n, first);
+    return CF_OK;
+}
+
 /* ---- looking inside ---------------------------------------------------------------------------
  */
 
@@ -271,6 +280,7 @@ const cf_backend_ops cf_cpu_backend = {.name = "cpu",
                                        .train = cpu_train,
                                        .infer = cpu_infer,
                                        .update = cpu_update,
+                                       .digest = cpu_digest,
                                        .peek = cpu_peek,
                                        .phases = cpu_phases,
                                        .sync = cpu_sync};

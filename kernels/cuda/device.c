@@ -48,6 +48,7 @@ static void cuda_close(cf_backend *b)
         cf_cudnn_destroy(b->cudnn);
         (void)cudaFree(b->store);
         (void)cudaFree(b->update_workspace);
+        (void)cudaFree(b->digest_sum);
         if (b->copy != NULL) (void)cudaStreamDestroy(b->copy);
         if (b->stream != NULL) (void)cudaStreamDestroy(b->stream);
     }
@@ -245,6 +246,16 @@ static cf_err cuda_update(cf_backend *b, const cf_update *u)
     return CF_OK;
 }
 
+/* The sum's place on the device is allocated by the first call alone. */
+static cf_err cuda_digest(cf_backend *b, const float *values, int64_t n, uint64_t first,
+                          uint64_t *sum)
+{
+    CF_TRY(cf_cuda_use(b));
+    if (b->digest_sum == NULL)
+        CF_TRY(cf_cuda_alloc(b, sizeof *sum, "the digest's sum", &b->digest_sum));
+    return cf_cuda_digest(b->stream, values, n, first, b->digest_sum, sum);
+}
+
 /* ---- the table --------------------------------------------------------------------------------
  */
 
@@ -288,6 +299,7 @@ const cf_backend_ops cf_cuda_backend = {.name = "cuda",
                                         .ready = cuda_ready,
                                         .infer = cf_cuda_infer,
                                         .update = cuda_update,
+                                        .digest = cuda_digest,
                                         .peek = cf_cuda_peek,
                                         .phases = cf_cuda_phases,
                                         .sync = cuda_sync};

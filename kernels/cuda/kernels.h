@@ -225,6 +225,11 @@ CF_CHECKED cf_err cf_cuda_pack(cudaStream_t s, const cf_cuda_pack_item *items, i
 size_t cf_cuda_update_workspace(const cf_update *u);
 CF_CHECKED cf_err cf_cuda_update(cudaStream_t s, const cf_update *u, void *workspace, bool *bad);
 
+/* The digest of values [n], device memory; workspace: device, a uint64_t; sum: host, for which this
+ * waits. */
+CF_CHECKED cf_err cf_cuda_digest(cudaStream_t s, const float *values, int64_t n, uint64_t first,
+                                 void *workspace, uint64_t *sum);
+
 /* ---- images (augment.cu) ----------------------------------------------------------------------
  */
 

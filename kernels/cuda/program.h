@@ -27,6 +27,7 @@ struct cf_backend {
     cudaStream_t copy;      /* images on their way in */
     cf_cudnn *cudnn;        /* owned */
     void *update_workspace; /* owned; of update_bytes */
+    void *digest_sum;       /* owned; a uint64_t, NULL before the first digest */
     size_t update_bytes;
     uint8_t *store; /* owned: the pixel store; NULL: images come with each batch */
     size_t store_bytes;

@@ -3,6 +3,7 @@
 #include <stdio.h>
 
 #include "kernels/math/augment.h"
+#include "kernels/math/digest.h"
 #include "kernels/math/fixed.h"
 #include "kernels/math/group_norm.h"
 #include "kernels/math/half.h"
@@ -53,6 +54,9 @@ static void random_numbers(void)
     for (int i = 0; i < N; i++) mix(&words, cf_rng_u32(&rng));
     for (int i = 0; i < N; i++) mix_float(&uniform, cf_rng_uniform(&rng));
     for (int i = 0; i < N; i++) mix(&below, cf_rng_below(&rng, 1u + (uint32_t)i * 977u));
+    uint64_t digest = 0;
+    for (uint32_t i = 0; i < N; i++) digest += cf_digest_element(i * 2654435761u, i);
+    show("digest", digest);
     show("philox", words);
     show("rng_uniform", uniform);
     show("rng_below", below);

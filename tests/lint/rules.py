@@ -65,6 +65,7 @@ CUDA_OBJECTS = {
     "dense.cu": None,
     "sums.cu": None,
     "update.cu": None,
+    "digest.cu": None,
     "augment.cu": None,
     "direct.cu": None,
     "direct_weights.cu": None,
