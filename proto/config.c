@@ -228,7 +228,8 @@ bool cf_key_changes_result(const cf_key *key)
                                           "data.folds_file",
                                           "train.checkpoint_every",
                                           "train.checkpoint_minutes",
-                                          "train.evaluate_every"};
+                                          "train.evaluate_every",
+                                          "train.stop_loss"};
     if (strcmp(key->section, "run") == 0) return false;
     for (size_t i = 0; i < sizeof without / sizeof without[0]; i++)
         if (strcmp(key->path, without[i]) == 0) return false;

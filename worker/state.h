@@ -16,6 +16,12 @@
 #include "worker/trainer.h"
 #include "worker/worker.h"
 
+/* Two places of a vote: highest of h and of ~h over all ranks are a pair exactly where all h are
+ * equal. A vote without a digest has zeros in both. */
+typedef struct cf_digest_pair {
+    int64_t h, not_h;
+} cf_digest_pair;
+
 typedef struct cf_worker {
     const cf_worker_job *job;
     cf_channel *channel;
@@ -34,10 +40,11 @@ typedef struct cf_worker {
     cf_trainer trainers[CF_MAX_FOLDS];
     int n_folds;
     cf_itinerary now, ahead;
-    int64_t n_ahead;       /* stops that `ahead` is in front of `now` */
-    cf_step_sums slots[2]; /* two take turns: one computes, one travels */
-    bool fed;              /* the first images have come: reading them may take long */
-    bool leaving;          /* the group has voted to stop: no further step is begun */
+    int64_t n_ahead;           /* stops that `ahead` is in front of `now` */
+    cf_step_sums slots[2];     /* two take turns: one computes, one travels */
+    bool fed;                  /* the first images have come: reading them may take long */
+    cf_digest_pair digests[2]; /* of this rank, in the votes of the two */
+    bool leaving;              /* the group has voted to stop: no further step is begun */
     int64_t longest_compute_ns, longest_finish_ns; /* halves of a step */
     bool echo;                                     /* the error on the way out is another rank's */
     cf_err fault; /* numeric error of this rank, until the group has heard of it */

@@ -6,9 +6,10 @@
 #include "kernels/base/log.h"
 #include "kernels/base/mem.h"
 #include "worker/evaluate.h"
+#include "worker/replicas.h"
 
 /* Places in a step's vote. */
-enum { VOTE_STOP, VOTE_SAVE };
+enum { VOTE_STOP, VOTE_SAVE, VOTE_DIGEST, VOTE_NOT_DIGEST };
 
 /* Keeps the loader's queue filled: requests of the stops ahead, in the itinerary's order. */
 static cf_err request_ahead(cf_worker *w)
@@ -56,10 +57,13 @@ static bool save_is_due(const cf_worker *w, const cf_trainer *t)
 /* What one rank knows and all must, with the sums of the same step. */
 static cf_err start_vote(cf_worker *w, const cf_trainer *t, const cf_step_sums *slot)
 {
+    const cf_digest_pair *digest = &w->digests[slot - w->slots];
     CF_TRY(cf_reporter_listen(&w->reporter));
     const int64_t values[CF_VOTE_VALUES] = {
         [VOTE_STOP] = w->reporter.stop,
         [VOTE_SAVE] = save_is_due(w, t),
+        [VOTE_DIGEST] = digest->h,
+        [VOTE_NOT_DIGEST] = digest->not_h,
     };
     return cf_vote_start(w->vote, (int)(slot - w->slots), values);
 }
@@ -87,6 +91,7 @@ static cf_err compute_step(cf_worker *w, int f, cf_step_sums *slot)
     cf_trainer *t = &w->trainers[f];
     int64_t wait_ns = 0, n_images = 0, start_ns = cf_clock_ns();
     doing(w, CF_DOING_COMPUTE, t);
+    CF_TRY(cf_replicas_digest(w, t, CF_REPLICAS_ROUTINE, &w->digests[slot - w->slots]));
     CF_TRY(cf_step_sums_zero(slot, e));
     CF_TRY(cf_trainer_use_for_training(t));
     int n_micro = (int)(w->config.train_batch / w->config.train_micro_batch), n_done = 0;
@@ -117,9 +122,12 @@ static cf_err compute_step(cf_worker *w, int f, cf_step_sums *slot)
     return cf_reporter_step(&w->reporter, t, n_images);
 }
 
+/* Collective over the group, though the leader alone writes: what is not the same on all ranks is
+ * not saved. */
 static cf_err save(cf_worker *w, cf_trainer *t)
 {
     if (t->saved_step == t->step) return CF_OK;
+    CF_TRY(cf_replicas_check(w, t));
     t->saved_step = t->step;
     t->saved_ns = cf_clock_ns();
     if (w->group->rank != 0) return CF_OK;
@@ -180,6 +188,8 @@ static cf_err finish_step(cf_worker *w, cf_step_sums *slot)
     CF_TRY(cf_step_sums_wait(slot, w->group));
     CF_TRY(cf_vote_finish(w->vote, (int)(slot - w->slots), votes));
     if (votes[VOTE_STOP]) w->leaving = true;
+    CF_TRY(cf_replicas_compare(w, t, w->digests[slot - w->slots],
+                               (cf_digest_pair){votes[VOTE_DIGEST], votes[VOTE_NOT_DIGEST]}));
     cf_err err = cf_trainer_update(t, slot->sums);
     if (t->flagged) err = look_into_fault(w, t, err);
     CF_TRY(err);

@@ -179,6 +179,10 @@ cf_err cf_trainer_update(cf_trainer *t, const void *sums)
     if (!isfinite(t->loss))
         return cf_fail(CF_E_NUMERIC, "fold %d, step %lld: the loss is %g", t->fold,
                        (long long)t->step, t->loss);
+    if (c->train_stop_loss > 0 && t->loss > c->train_stop_loss)
+        return cf_fail(CF_E_NUMERIC,
+                       "fold %d, step %lld: the loss is %g, above train.stop_loss %g: it diverges",
+                       t->fold, (long long)t->step, t->loss, c->train_stop_loss);
     double rate = cf_schedule_rate(c, t->step, t->sampler.steps_per_epoch, t->total_steps);
     cf_update u = {
         .kind = (cf_optimizer)c->train_optimizer,
@@ -227,6 +231,22 @@ cf_err cf_trainer_use_for_testing(cf_trainer *t)
     const float *weights = t->ema != NULL ? t->ema : t->weights;
     const float *state = t->ema != NULL ? t->ema + t->engine->graph->n_weights : t->state;
     return t->engine->ops->set_weights(t->engine->infer, weights, state);
+}
+
+cf_err cf_trainer_digest(const cf_trainer *t, uint64_t *digest)
+{
+    const cf_engine *e = t->engine;
+    flat_row rows[N_FLATS];
+    uint64_t first = 0, part = 0;
+    list_flats((cf_trainer *)(uintptr_t)t, rows); /* only read here */
+    *digest = 0;
+    for (int i = 0; i < N_FLATS; i++) {
+        if (*rows[i].data == NULL) continue;
+        CF_TRY(e->ops->digest(e->backend, *rows[i].data, rows[i].count, first, &part));
+        *digest += part;
+        first += (uint64_t)rows[i].count;
+    }
+    return CF_OK;
 }
 
 static cf_err list_entries(const cf_graph *g, cf_tensor_entry **entries)

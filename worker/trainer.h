@@ -45,14 +45,18 @@ CF_CHECKED cf_err cf_trainer_draws(cf_trainer *t, int64_t step, int micro, const
 
 /* Applies the step's sums (backend memory, [cf_engine_sums_count]) and counts the step. The element
  * behind the sums is the fault flag: not zero when any rank met a NaN. Errors: CF_E_NUMERIC then,
- * and when the loss is not finite. In fp16 a flagged step is counted but changes no weight, and the
- * loss scale is halved; CF_E_NUMERIC only when there is no scale left to try. */
+ * and when the loss is not finite or above train.stop_loss. In fp16 a flagged step is counted but
+ * changes no weight, and the loss scale is halved; CF_E_NUMERIC only when there is no scale left to
+ * try. */
 CF_CHECKED cf_err cf_trainer_update(cf_trainer *t, const void *sums);
 
 /* The program's weights become this fold's: for training (with its loss scale), and for testing
  * (averaged weights where the configuration asks for them). */
 CF_CHECKED cf_err cf_trainer_use_for_training(cf_trainer *t);
 CF_CHECKED cf_err cf_trainer_use_for_testing(cf_trainer *t);
+
+/* The digest of all it holds (weights, moments, averages): the same on every rank of its group. */
+CF_CHECKED cf_err cf_trainer_digest(const cf_trainer *t, uint64_t *digest);
 
 /* Writes all of it through cf_store's `save` contract: host copies are made in *block (owned by the
  * caller), to which `c` points. */

@@ -219,6 +219,30 @@ stop-rules)
   "$program" train "$config" --run none "${cells[@]}" --set run.save_on=KILL >/dev/null 2>none.log || code=$?
   [ "$code" = 2 ] && [ ! -e none ] || fail "run.save_on=KILL: exit $code, expected 2"
   ;;
+replica) # a bit that changes on its way from one rank to another
+  make_cells
+  [ -n "${CYTOFOLD_FLIP_SENT:-}" ] || fail "CYTOFOLD_FLIP_SENT: the library that flips a bit"
+  often=(--set run.replica_check=5 --set train.checkpoint_every=10 --set run.groups=1)
+  # three ranks: the one that is alone is named; two: both
+  for workers in 3 2; do
+    code=0
+    LD_PRELOAD="$CYTOFOLD_FLIP_SENT" CYTOFOLD_FLIP_RANK=1 CYTOFOLD_FLIP_AFTER=$((24 * (workers - 1))) \
+      "$program" train "$config" --run "flip$workers" --workers "$workers" "${cells[@]}" "${long[@]}" "${often[@]}" \
+      >out 2>"flip$workers.log" || code=$?
+    [ "$code" = 7 ] || { cat "flip$workers.log" >&2; fail "a flipped bit: exit $code, expected 7"; }
+    said="$(grep -o 'fold [0-9]*, step [0-9]*: weights or moments are not the same.*' "flip$workers.log")" ||
+      { cat "flip$workers.log" >&2; fail "the fault is not named"; }
+    say "$said"
+    n="$(grep -o 'rank [0-9]* on' <<<"$said" | wc -l)"
+    [ "$n" = $((workers == 3 ? 1 : 2)) ] || fail "$n ranks are named of $workers"
+    step="$(sed 's/.*step \([0-9]*\):.*/\1/' <<<"$said")"
+    [ "$step" -le 20 ] || fail "found only at step $step, sent wrong at about step 8"
+  done
+  # what was saved is from before: the same command mends it
+  train flip3 2 "${long[@]}" "${often[@]}"
+  train whole 1 "${long[@]}" "${often[@]}"
+  same whole flip3
+  ;;
 wall-time)
   make_cells
   alone=(--set run.coordinator=thread)

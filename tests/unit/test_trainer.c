@@ -208,6 +208,51 @@ static void a_restored_trainer_goes_on_with_the_same_bits(void **state)
     fixture_destroy(whole);
 }
 
+static void a_flipped_bit_of_any_buffer_changes_the_digest(void **state)
+{
+    (void)state;
+    fixture *f = fixture_create(CF_OPTIMIZER_ADAMW), *other = fixture_create(CF_OPTIMIZER_ADAMW);
+    for (int i = 0; i < 3; i++) {
+        one_step(f);
+        one_step(other);
+    }
+    uint64_t before = 0, after = 0;
+    assert_int_equal(cf_trainer_digest(&f->trainer, &before), CF_OK);
+    assert_int_equal(cf_trainer_digest(&other->trainer, &after), CF_OK);
+    assert_true(before == after);
+    float *const buffers[] = {f->trainer.weights, f->trainer.state, f->trainer.moment1,
+                              f->trainer.moment2, f->trainer.ema};
+    for (size_t i = 0; i < sizeof buffers / sizeof buffers[0]; i++) {
+        uint32_t bits;
+        memcpy(&bits, &buffers[i][5], sizeof bits);
+        bits ^= 1u;
+        memcpy(&buffers[i][5], &bits, sizeof bits);
+        assert_int_equal(cf_trainer_digest(&f->trainer, &after), CF_OK);
+        assert_true(after != before);
+        bits ^= 1u;
+        memcpy(&buffers[i][5], &bits, sizeof bits);
+    }
+    assert_int_equal(cf_trainer_digest(&f->trainer, &after), CF_OK);
+    assert_true(after == before);
+    fixture_destroy(other);
+    fixture_destroy(f);
+}
+
+static void a_loss_above_the_limit_is_divergence(void **state)
+{
+    (void)state;
+    fixture *f = fixture_create(CF_OPTIMIZER_ADAMW);
+    static const int forward[2] = {0, 1};
+    f->config.train_stop_loss = 1e-3; /* far below what untrained weights give */
+    add_micro_batches(f, forward);
+    assert_int_equal(cf_trainer_update(&f->trainer, f->sums), CF_E_NUMERIC);
+    assert_non_null(strstr(cf_err_text(), "train.stop_loss 0.001"));
+    assert_non_null(strstr(cf_err_text(), "fold 1, step 0"));
+    f->config.train_stop_loss = 0;
+    assert_int_equal(cf_trainer_update(&f->trainer, f->sums), CF_OK);
+    fixture_destroy(f);
+}
+
 static void a_foreign_checkpoint_is_refused(void **state)
 {
     (void)state;
@@ -358,6 +403,8 @@ int main(void)
         cmocka_unit_test(loss_of_20_steps_follows_the_golden_trace),
         cmocka_unit_test(order_of_micro_batches_does_not_change_the_sums),
         cmocka_unit_test(a_restored_trainer_goes_on_with_the_same_bits),
+        cmocka_unit_test(a_flipped_bit_of_any_buffer_changes_the_digest),
+        cmocka_unit_test(a_loss_above_the_limit_is_divergence),
         cmocka_unit_test(a_foreign_checkpoint_is_refused),
         cmocka_unit_test(the_fault_flag_stops_every_rank),
         cmocka_unit_test(averages_follow_weights_and_moments),
