@@ -4,6 +4,7 @@
     spack dev-build --source-path . cytofold@main        # or: spack develop --path . cytofold@main
     spack install cytofold@main +cuda cuda_arch=90 ^openmpi@5
 
+Written after Spack's manual and not yet run by Spack itself.
 VLFeat, which Spack's own repository does not have, is taken from the system: see the package beside this one.
 """
 
