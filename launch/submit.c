@@ -76,15 +76,10 @@ static cf_err add_options(cf_buf *out, const cf_submit_job *job, bool report)
     return cf_buf_check(out);
 }
 
-/* A list for bash: (--set 'a.b=c' ...). The array's script knows nothing of nodes without GPUs. */
-static cf_err add_settings(cf_buf *out, const cf_submit_job *job)
+/* A list for bash: (--set 'a.b=c' ...). */
+static cf_err add_settings(cf_buf *out, const cf_strings *sets)
 {
-    const cf_strings *sets = job->sets;
-    bool all_train = job->array > 0 && job->gpus == 0;
-    cf_buf_printf(out, "(%s",
-                  !all_train     ? ""
-                  : sets->n == 0 ? "--set run.coordinator=thread"
-                                 : "--set run.coordinator=thread ");
+    cf_buf_printf(out, "(");
     for (size_t i = 0; i < sets->n; i++) {
         CF_TRY(check_text("--set", sets->items[i]));
         cf_buf_printf(out, "%s--set ", i > 0 ? " " : "");
@@ -168,7 +163,7 @@ static cf_err fill_script(const cf_submit_job *job, sheet *s, cf_buf *out)
     CF_TRY(row_word(s, "run", job->run));
     CF_TRY(row_word(s, "cytofold", job->program));
     CF_TRY(row_word(s, "stage", job->stage));
-    CF_TRY(add_settings(row(s, "settings"), job));
+    CF_TRY(add_settings(row(s, "settings"), job->sets));
     CF_TRY(add_log(row(s, "--output"), job->run, job->array > 0 ? "%A_%a" : "%j"));
     if (job->array > 0) cf_buf_printf(row(s, "--array"), "0-%d", job->array - 1);
     return fill(s, script, "Written by cytofold submit; sbatch starts it, or goes on where it was.",

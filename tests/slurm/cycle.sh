@@ -44,7 +44,10 @@ expect_log() { says "$1" "$2" || { log_of "$1" | tail -n 40 >&2; fail "$1: nothi
 wait_for() { # SECONDS RUN WHAT COMMAND...
   local seconds="$1" run="$2" what="$3"
   shift 3
-  until_true "$seconds" "$@" || { log_of "$run" | tail -n 40 >&2; squeue >&2; fail "$run: $what: not within $seconds s"; }
+  until_true "$seconds" "$@" && return
+  log_of "$run" | tail -n 40 >&2
+  squeue >&2
+  fail "$run: $what: not within $seconds s"
 }
 finish() { # RUN JOB: its good end
   wait_for 150 "$1" "end of job $2" has_state "$2" 'COMPLETED|FAILED|CANCELLED|TIMEOUT|NODE_FAIL|OUT_OF_MEMORY'
@@ -76,13 +79,37 @@ END
   same "$1" apart
 }
 
+# Which card the program itself takes, without cards: its build on the host shim of CUDA, which is told how many there
+# are. It is slow, so the jobs end once the ranks have said what they have.
+case_cards() {
+  local script job run want
+  cat >host <<END
+#!/bin/bash
+commas="\${CUDA_VISIBLE_DEVICES//[^,]/}"
+export CF_SHIM_DEVICES=\$((\${#commas} + 1))
+exec "$CYTOFOLD_HOST_PROGRAM" "\$@"
+END
+  chmod +x host
+  for run in cards-all cards-own; do
+    script="$(script_of "$run" "${short[@]}" --gpus-per-node 2 --cpus-per-task 1 --set run.device=cuda)"
+    sed -i "s,^cytofold=.*,cytofold=$work/host," "$script"
+    want="1 2" # of a node's two cards each rank has its own; of one that it alone sees, the first
+    [ "$run" = cards-all ] || { want="1 1"; sed -i "s/--gpus-per-node=2/--gpus-per-task=1/" "$script"; }
+    job="$(hand_in "$script")"
+    wait_for 60 "$run" "rank 0's card" says "$run" "rank 0 on host .*: GPU 0000:0${want% *}:00"
+    wait_for 60 "$run" "rank 1's card" says "$run" "rank 1 on host .*: GPU 0000:0${want#* }:00"
+    scancel "$job"
+    wait_for 30 "$run" "its end" has_state "$job" CANCELLED
+  done
+}
+
 # A job for each fold, then the table. All tasks of the array may be on nodes of one disk: one of them copies the cells
 # file there, the others find it.
 case_array() {
   local answer table
   mkdir node
-  answer="$("$program" submit "$config" --run array --time 5 "${short[@]}" --array --stage "$work/node" --yes --json)" ||
-    fail "submit --array"
+  answer="$("$program" submit "$config" --run array --time 5 "${short[@]}" --array --stage "$work/node" --yes \
+    --json)" || fail "submit --array"
   table="$(sed -n 's/^ *"report_job": "\(.*\)"$/\1/p' <<<"$answer")"
   finish array "$table"
   [ "$(log_of array | grep -c 'cells file copied to')" = 1 ] || fail "array: $(log_of array | grep 'cells file')"
@@ -150,6 +177,31 @@ case_drained() {
   same "$1" drained
 }
 
+# A node is lost, and Slurm itself starts the job again.
+case_down() {
+  local script job node
+  script="$(script_of down "${short[@]}" --nodes 1 --tasks-per-node 2)"
+  job="$(hand_in "$script")"
+  wait_for 60 down "a checkpoint" has_saved down
+  node="$(field "$job" BatchHost)"
+  scontrol update NodeName="$node" State=DOWN Reason=test || fail "down"
+  wait_for 60 down "the second start" says down "start 2"
+  scontrol update NodeName="$node" State=RESUME 2>/dev/null # it may have come back by itself
+  finish down "$job"
+  expect_log down "goes on at step"
+  same "$1" down
+}
+
+# What a person has to see to is not tried again, and keeps its exit code, though srun kills the other ranks.
+case_hopeless() {
+  local script job
+  script="$(script_of hopeless "${short[@]}" --nodes 2 --tasks-per-node 1 --set train.learning_rate=1e30)"
+  job="$(hand_in "$script")"
+  wait_for 60 hopeless "its end" has_state "$job" FAILED
+  [ "$(field "$job" ExitCode) $(field "$job" Restarts)" = "7:0 0" ] ||
+    fail "hopeless: exit code $(field "$job" ExitCode), $(field "$job" Restarts) restarts"
+}
+
 case_cancelled() {
   local script job
   script="$(script_of cancelled "${short[@]}" --nodes 1 --tasks-per-node 2)"
@@ -195,9 +247,11 @@ done
 say "two runs under mpirun, after $SECONDS s"
 
 failed=0
+cases=(gpus array killed drained hopeless cancelled again)
+[ -z "${CYTOFOLD_HOST_PROGRAM:-}" ] || cases+=(cards)
 for ((cycle = 1; cycle <= cycles; cycle++)); do
   pids=()
-  for name in gpus array killed drained cancelled again; do
+  for name in "${cases[@]}"; do
     cp -r whole-short "ref-$name" # compare.sh writes beside what it compares
     (begin=$SECONDS; "case_$name" "ref-$name"; say "$name ok in $((SECONDS - begin)) s") >"$name.said" 2>&1 &
     pids+=("$!:$name")
@@ -208,8 +262,13 @@ for ((cycle = 1; cycle <= cycles; cycle++)); do
     wait "${entry%%:*}" || { failed=$((failed + 1)); echo "FAILED: cycle $cycle: ${entry#*:}"; }
     cat "${entry#*:}.said"
   done
+  # Takes every job of its node with it, so it comes alone, where there is time for it.
+  if [ "$cycles" -gt 1 ] && ! (cp -r whole-short ref-down && case_down ref-down && say "down ok"); then
+    failed=$((failed + 1))
+    echo "FAILED: cycle $cycle: down"
+  fi
   say "cycle $cycle of $cycles: $SECONDS s"
   [ "$failed" = 0 ] || break
-  rm -rf gpus apart array wall killed drained cancelled again ref-* node probe seen.*
+  rm -rf gpus apart cards-* array wall killed drained down hopeless cancelled again ref-* node probe host seen.*
 done
 [ "$failed" = 0 ] || { cluster_logs; exit 1; }

@@ -62,7 +62,7 @@ tried=$((tried + 1))
 common() { sed -n '/^# ---- nothing needs/,$p' "$1"; }
 [ "$(common "$scripts/cpu.sbatch" | wc -l)" -gt 20 ] || bad "cpu.sbatch has lost its common part"
 for script in one-node multi-node array; do
-  diff <(common "$scripts/cpu.sbatch") <(common "$scripts/$script.sbatch") || bad "$script.sbatch differs in what is the same"
+  diff <(common "$scripts/cpu.sbatch") <(common "$scripts/$script.sbatch") || bad "$script.sbatch: the common part"
 done
 LC_ALL=C grep -nP '[^\x00-\x7F]' "$scripts"/*.sbatch && bad "the scripts are plain ASCII"
 
