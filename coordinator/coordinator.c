@@ -217,7 +217,7 @@ static cf_err heed_stop(coordinator *c)
 
 static void note_stop(coordinator *c, const cf_message *m)
 {
-    cf_stop_ask(&c->stop, "%s at worker %d on %s", m->stop.reason, m->from,
+    cf_stop_ask(&c->stop, "%s at rank %d on %s", m->stop.reason, c->job->first_worker + m->from,
                 c->hellos[m->from].host);
 }
 
@@ -245,7 +245,7 @@ static cf_err collect_hellos(coordinator *c)
             continue;
         }
         if (m.kind == CF_MSG_DONE && m.done.code != CF_OK)
-            return cf_fail(m.done.code, "worker %d: %s", m.from, m.done.text);
+            return cf_fail(m.done.code, "rank %d: %s", c->job->first_worker + m.from, m.done.text);
         if (m.kind == CF_MSG_HELLO) {
             CF_TRY(take_hello(c, &m));
             n++;
@@ -307,6 +307,7 @@ static cf_err take_result(coordinator *c, const cf_msg_result *r)
 
 static cf_err take_message(coordinator *c, const cf_message *m)
 {
+    int rank = c->job->first_worker + m->from;
     switch (m->kind) {
     case CF_MSG_PROGRESS:
         cf_board_update(&c->board, &m->progress);
@@ -318,7 +319,7 @@ static cf_err take_message(coordinator *c, const cf_message *m)
         if (m->done.code == CF_E_REQUEUE)
             c->stop.n_stopped++;
         else if (m->done.code != CF_OK)
-            return cf_fail(m->done.code, "worker %d on %s: %s", m->from, c->hellos[m->from].host,
+            return cf_fail(m->done.code, "rank %d on %s: %s", rank, c->hellos[m->from].host,
                            m->done.text);
         c->n_done++;
         return CF_OK;
@@ -326,7 +327,7 @@ static cf_err take_message(coordinator *c, const cf_message *m)
         note_stop(c, m);
         return CF_OK;
     default:
-        return cf_fail(CF_E_DEVICE, "worker %d sent a message of kind %d", m->from, (int)m->kind);
+        return cf_fail(CF_E_DEVICE, "rank %d sent a message of kind %d", rank, (int)m->kind);
     }
 }
 
