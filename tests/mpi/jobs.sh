@@ -81,6 +81,8 @@ process_of() {
   if [ "$2" = launcher ]; then echo "$1"; return 0; fi
   mpirun="$(pgrep -P "$1")"
   ranks="$(pgrep -P "$mpirun" | sort -n)"
+  # MPICH has a proxy between the two
+  if [ "$(wc -w <<<"$ranks")" = 1 ] && pgrep -P "$ranks" >/dev/null; then ranks="$(pgrep -P "$ranks" | sort -n)"; fi
   case "$2" in
   mpirun) echo "$mpirun" ;;
   coordinator) echo "$ranks" | head -n 1 ;;
