@@ -104,8 +104,8 @@ static void find_share(char share[CF_PATH_MAX])
         if (!slash) return;
         *slash = '\0';
     }
-    int m = snprintf(share, CF_PATH_MAX, "%s/share/cytofold", program);
-    if (n <= 0 || m >= CF_PATH_MAX) share[0] = '\0';
+    if (n <= 0 || cf_path_join(share, CF_PATH_MAX, program, "share/cytofold") != CF_OK)
+        share[0] = '\0';
 }
 
 /* Folders that hold configs/schemes, the user's own first. NULL entries are to be skipped. */
