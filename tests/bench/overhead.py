@@ -115,7 +115,7 @@ def row(what, costs, bound, often, share):
 def table(args, rounds):
     """A share is of the processor time that the ranks have while they train: RANKS cores."""
     plain = [r["nothing"] for r in rounds]
-    step, rate = statistics.median(p["step"] for p in plain), memory_rate()
+    step, rate = min(p["step"] for p in plain), memory_rate()  # the fastest: shares are largest on a quiet machine
     n_steps, size = plain[0]["steps"], plain[0]["bytes"]
     # a saved byte is copied, hashed twice (CRC32C and the file's hash) and handed to the system
     save = more(rounds, "saves", FOLDS * (EPOCHS - 1))
