@@ -57,7 +57,7 @@ static cf_err write_run_yaml(const cf_config *c, const cf_cells *cells, const cf
 static cf_err start_folder(const cf_config *c, const cf_cells *cells, cf_run_folder *run)
 {
     char path[CF_PATH_MAX];
-    CF_TRY(make_folds(c, cells, run));
+    if (run->n_folds == 0) CF_TRY(make_folds(c, cells, run));
     run->data_hash = cf_folds_hash(cells, run->fold_of);
     CF_TRY(cf_dir_make(run->dir));
     CF_TRY(save_text(run->dir, "scheme.yaml", cells->scheme.text, strlen(cells->scheme.text)));
@@ -165,7 +165,7 @@ static cf_err open_folder(const cf_config *config, const cf_cells *cells, bool o
 {
     const char *dir = run->dir;
     char run_yaml[CF_PATH_MAX];
-    CF_TRY(cf_new(&run->fold_of, (size_t)cells->n, 1));
+    if (run->fold_of == NULL) CF_TRY(cf_new(&run->fold_of, (size_t)cells->n, 1));
     CF_TRY(cf_path_join(run_yaml, sizeof run_yaml, dir, "run.yaml"));
     if (!cf_path_exists(run_yaml)) return start_folder(config, cells, run);
     bool trained = false;
@@ -182,12 +182,23 @@ cf_err cf_run_folder_open(const char *dir, const cf_config *config, const cf_cel
     return open_folder(config, cells, false, run);
 }
 
+/* Folds that cannot be made are refused before the lock makes a folder. */
+static cf_err try_folds(const cf_config *config, const cf_cells *cells, cf_run_folder *run)
+{
+    char run_yaml[CF_PATH_MAX];
+    CF_TRY(cf_path_join(run_yaml, sizeof run_yaml, run->dir, "run.yaml"));
+    if (cf_path_exists(run_yaml)) return CF_OK;
+    CF_TRY(cf_new(&run->fold_of, (size_t)cells->n, 1));
+    return make_folds(config, cells, run);
+}
+
 cf_err cf_run_folder_take(const char *dir, int only_fold, const cf_config *config,
                           const cf_cells *cells, cf_run_folder *run)
 {
     bool others = false;
     cf_run_lock_times times = cf_run_lock_times_default();
     *run = (cf_run_folder){.dir = dir};
+    CF_TRY(try_folds(config, cells, run));
     CF_TRY(cf_run_lock_take(dir, only_fold, &times, &run->lock));
     CF_TRY(cf_run_lock_enter(run->lock, &others));
     cf_err err = open_folder(config, cells, others, run);
