@@ -184,7 +184,11 @@ static bool coordinator_is_thread(int n_workers, const cf_config *c)
     if (c->run_coordinator != CF_COORDINATOR_AUTO)
         return c->run_coordinator == CF_COORDINATOR_THREAD;
     if (cf_backend_find(devices[c->run_device], &ops) != CF_OK || !ops->on_device) return false;
-    return n_workers <= cf_backend_device_count(ops);
+    int n_devices = cf_backend_device_count(ops);
+    /* With GPUs bound to tasks each rank sees its own alone. */
+    const char *bound = getenv("SLURM_GPUS_PER_TASK");
+    if (bound != NULL && *bound != '\0') return n_devices > 0;
+    return n_workers <= n_devices;
 }
 
 static cf_err run_worker(const cf_job *job, MPI_Comm workers)
