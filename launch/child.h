@@ -12,7 +12,8 @@
 /* Runs words[0] (looked up in PATH), which starts n_ranks of this program, with stdin from
  * /dev/null and waits for its end; it never outlives us. The first of `wishes` (or a hang-up, where
  * there are wishes) goes on as USR1 as soon as its ranks hear it, a second to it as TERM, a
- * third kills its group; signals that are ignored here stay so. *code: what to exit with: its own
+ * third kills its group; what comes within 0.3 s of the first is the same wish; signals that are
+ * ignored here stay so. *code: what to exit with: its own
  * code, 128 + n where signal n ended it, CF_E_REQUEUE where a wish met it before its ranks could
  * hear it, CF_E_DEVICE where it did not notice for 10 s that ranks had ended, and was killed. After
  * a second signal the caller dies of that signal, so that a shell sees it. CF_E_DEVICE when it
