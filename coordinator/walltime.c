@@ -7,6 +7,7 @@
 #include <signal.h>
 #include <spawn.h>
 #include <stdbool.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/wait.h>
@@ -27,7 +28,7 @@ struct cf_walltime {
     bool asking; /* there is a thread */
     int64_t ask_every_ns;
     int64_t limit_ns; /* of the configuration, as end_ns */
-    const char *job;  /* borrowed from the environment */
+    char job[64];     /* for squeue; "": not under Slurm */
     pthread_mutex_t lock;
     pthread_cond_t changed;
     /* Under the lock. */
@@ -168,7 +169,7 @@ static cf_err start_thread(cf_walltime *w)
     pthread_mutex_init(&w->lock, NULL);
     pthread_cond_init(&w->changed, &monotonic);
     pthread_condattr_destroy(&monotonic);
-    if (w->job == NULL) return CF_OK;
+    if (w->job[0] == '\0') return CF_OK;
     sigset_t all, before;
     sigfillset(&all);
     pthread_sigmask(SIG_SETMASK, &all, &before);
@@ -195,14 +196,28 @@ static int64_t end_from_environment(void)
     return NEVER_NS;
 }
 
+/* One task of a job array has the number of the whole array, for which squeue answers with all its
+ * tasks: it is asked for by both its numbers. */
+static void name_job(char *job, size_t n)
+{
+    const char *id = getenv("SLURM_JOB_ID"), *array = getenv("SLURM_ARRAY_JOB_ID"),
+               *task = getenv("SLURM_ARRAY_TASK_ID");
+    bool one_of_many = array != NULL && *array != '\0' && task != NULL && *task != '\0';
+    if (id == NULL || *id == '\0')
+        job[0] = '\0';
+    else if (one_of_many)
+        snprintf(job, n, "%s_%s", array, task);
+    else
+        snprintf(job, n, "%s", id);
+}
+
 cf_err cf_walltime_start(int64_t limit_seconds, int64_t start_ns, int64_t ask_every_ns,
                          cf_walltime **out)
 {
     cf_walltime *w = NULL;
     *out = NULL;
     CF_TRY(cf_new(&w, 1, sizeof *w));
-    const char *job = getenv("SLURM_JOB_ID");
-    w->job = job != NULL && *job != '\0' ? job : NULL;
+    name_job(w->job, sizeof w->job);
     w->ask_every_ns = ask_every_ns > 0 ? ask_every_ns : ASK_EVERY_NS;
     w->end_ns = end_from_environment();
     w->limit_ns = limit_seconds > 0 ? start_ns + limit_seconds * 1000000000 : NEVER_NS;

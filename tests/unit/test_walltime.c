@@ -102,6 +102,17 @@ static void squeue_is_asked_again_and_never_waited_for(void **state)
     int64_t start_ns = cf_clock_ns();
     cf_walltime_stop(w);
     assert_true(cf_clock_ns() - start_ns < 15LL * 1000000000); /* not the 20 s of its patience */
+    /* the whole array's number stands for other tasks too, which have more time left */
+    setenv("SLURM_ARRAY_JOB_ID", "7", 1);
+    setenv("SLURM_ARRAY_TASK_ID", "3", 1);
+    write_squeue("if [ \"$5\" = 7_3 ]; then echo 2:00; else echo 1-00:00:00; fi");
+    assert_int_equal(cf_walltime_start(0, cf_clock_ns(), 1000000, &w), CF_OK);
+    deadline = cf_clock_ns() + 60LL * 1000000000;
+    while (cf_walltime_left(w) > 1e29 && cf_clock_ns() < deadline) cf_sleep_ns(1000000);
+    assert_true(cf_walltime_left(w) <= 120);
+    cf_walltime_stop(w);
+    unsetenv("SLURM_ARRAY_TASK_ID");
+    unsetenv("SLURM_ARRAY_JOB_ID");
     unsetenv("SLURM_JOB_ID");
     unlink("asked");
     unlink("squeue");
