@@ -51,7 +51,9 @@ static void look_after(cf_run_lock *l)
     if (cf_lock_is_ours(&l->maker, l->name, &ours, &there) != CF_OK) return;
     if (!there) {
         cf_log_warn("%s/%s was removed; made again", l->maker.dir, l->name);
-        ours = cf_lock_claim(&l->maker, l->name, &leaving) == CF_OK;
+        cf_err err = cf_lock_claim(&l->maker, l->name, &leaving);
+        if (err != CF_OK && err != CF_E_BUSY) return;
+        ours = err == CF_OK;
     }
     if (ours) {
         cf_lock_touch(&l->maker, l->name);
@@ -207,10 +209,11 @@ void cf_run_lock_release(cf_run_lock *l)
     free(l);
 }
 
+/* Never waits: the thread may be held up by a file system that does not answer. */
 cf_err cf_run_lock_check(cf_run_lock *l)
 {
     cf_err err = CF_OK;
-    pthread_mutex_lock(&l->mutex);
+    if (pthread_mutex_trylock(&l->mutex) != 0) return CF_OK;
     if (l->lost) err = cf_fail(CF_E_BUSY, "%s", l->lost_text);
     pthread_mutex_unlock(&l->mutex);
     return err;

@@ -68,18 +68,28 @@ static bool read_answer(int fd, char *text, size_t n)
     }
 }
 
-/* squeue forgets a job some minutes after its end; until then it may show it with a last state. */
-static cf_slurm_job understand(const char *text, int status)
+static bool is_last_state(const char *line)
 {
     static const char *const last[] = {"COMPLETED", "CANCELLED",     "FAILED",   "TIMEOUT",
                                        "NODE_FAIL", "OUT_OF_MEMORY", "DEADLINE", "BOOT_FAIL"};
+    for (size_t i = 0; i < sizeof last / sizeof *last; i++)
+        if (strncmp(line, last[i], strlen(last[i])) == 0) return true;
+    return false;
+}
+
+/* squeue forgets a job some minutes after its end; until then it may show it with a last state. The
+ * number of a job array brings one line for each of its tasks: all of them must have ended. */
+static cf_slurm_job understand(const char *text, int status)
+{
     if (!WIFEXITED(status)) return CF_SLURM_JOB_UNKNOWN;
     if (strstr(text, "Invalid job id") != NULL) return CF_SLURM_JOB_GONE;
     if (WEXITSTATUS(status) != 0) return CF_SLURM_JOB_UNKNOWN;
-    if (text[strspn(text, " \n")] == '\0') return CF_SLURM_JOB_GONE;
-    for (size_t i = 0; i < sizeof last / sizeof *last; i++)
-        if (strncmp(text, last[i], strlen(last[i])) == 0) return CF_SLURM_JOB_GONE;
-    return CF_SLURM_JOB_THERE;
+    for (const char *line = text + strspn(text, " \n"); *line != '\0';) {
+        if (!is_last_state(line)) return CF_SLURM_JOB_THERE;
+        line += strcspn(line, "\n");
+        line += strspn(line, " \n");
+    }
+    return CF_SLURM_JOB_GONE;
 }
 
 cf_slurm_job cf_slurm_job_find(const char *id)
