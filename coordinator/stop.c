@@ -46,7 +46,7 @@ cf_err cf_stop_error(const cf_stop *s, const char *run_dir)
 {
     cf_buf folds = {0};
     for (int f = 0; f < CF_MAX_FOLDS; f++)
-        if (s->total[f] > 0)
+        if (s->total[f] > 0 && s->step[f] > 0) /* one that was not begun has no file */
             cf_buf_printf(&folds, "%s fold %d at step %lld of %lld", folds.len > 0 ? "," : "", f,
                           (long long)s->step[f], (long long)s->total[f]);
     cf_err err = folds.len == 0 ? cf_fail(CF_E_REQUEUE,
