@@ -104,16 +104,22 @@ END
 }
 
 # A job for each fold, then the table. All tasks of the array may be on nodes of one disk: one of them copies the cells
-# file there, the others find it.
+# file there, the others find it. The last task, whose job has the number of the array, is asked to save: it alone goes
+# back into the queue.
 case_array() {
-  local answer table
+  local answer job table
   mkdir node
   answer="$("$program" submit "$config" --run array --time 5 "${short[@]}" --array --stage "$work/node" --yes \
     --json)" || fail "submit --array"
   table="$(sed -n 's/^ *"report_job": "\(.*\)"$/\1/p' <<<"$answer")"
+  job="$(sed -n 's/^ *"job": "\(.*\)",$/\1/p' <<<"$answer")"
+  wait_for 60 array "a checkpoint of the last task" compgen -G "array/fold-2/checkpoint-*.ckpt"
+  scancel --signal=USR1 "${job}_2"
   finish array "$table"
+  diff <(scontrol show job "$job" -o | grep -o ' Restarts=[0-9]*' | sort) - \
+    <<<$' Restarts=0\n Restarts=0\n Restarts=1' || fail "array: not one task alone was started again"
   [ "$(log_of array | grep -c 'cells file copied to')" = 1 ] || fail "array: $(log_of array | grep 'cells file')"
-  [ "$(log_of array | grep -c 'cells file found in')" = 2 ] || fail "array: $(log_of array | grep 'cells file')"
+  [ "$(log_of array | grep -c 'cells file found in')" = 3 ] || fail "array: $(log_of array | grep 'cells file')"
   expect_log array "macro F1"
   same "$1" array
 }
