@@ -108,6 +108,7 @@ cluster_start() {
 cluster_guard() {
   (setsid bash -c '
     while kill -0 "$1" 2>/dev/null; do sleep 1; done
+    [ -e "$SLURM_CONF" ] || exit # it was stopped: these numbers may be others by now
     shift
     scancel --user="$(id -un)" --full && sleep 5
     kill "$@"; sleep 5; kill -9 "$@"' guard "$$" "${cluster_pids[@]}" >/dev/null 2>&1 </dev/null &)
@@ -137,5 +138,6 @@ cluster_stop() {
     until_true 10 eval "! kill -0 $pid" || kill -9 "$pid" 2>/dev/null
   done
   wait "${cluster_pids[@]}" 2>/dev/null
+  rm -f "$SLURM_CONF" # nothing is left for the guard to do
   cluster_folder=""
 }
