@@ -72,7 +72,7 @@ static cf_err parse(int argc, char **argv, submit_options *o)
          "any other option of sbatch, such as --mem=64G; may be given again and again"},
         {"stage", 0, CF_OPTION_TEXT, &o->job.stage, 0, 0, "FOLDER",
          "run.stage: where a node keeps its copy of the cells file; \"\": nowhere (default auto)"},
-        {"lead", 0, CF_OPTION_INT, &o->job.lead_s, 1, 86400, "S",
+        {"lead", 0, CF_OPTION_INT, &o->job.lead_s, 1, 65535, "S",
          "seconds before the wall time at which the job is told to save (default 180)"},
         {"max-restarts", 0, CF_OPTION_INT, &o->job.max_restarts, 0, 100000, "N",
          "how often the job goes back into the queue by itself (default 50)"},
@@ -120,21 +120,25 @@ static cf_err check(const cf_setup *setup, const submit_options *o)
     return CF_OK;
 }
 
-/* Absolute names: a job starts elsewhere, or later. */
+static cf_err make_absolute(const char *folder, const char *given, char path[PATH_MAX])
+{
+    if (given[0] != '/') return cf_path_join(path, PATH_MAX, folder, given);
+    if (strlen(given) >= PATH_MAX) return cf_fail(CF_E_USAGE, "%s: the path is too long", given);
+    strcpy(path, given);
+    return CF_OK;
+}
+
+/* Absolute names: a job starts elsewhere, or later. Links stay: paths in a configuration start at
+ * the folder that it was named in. */
 static cf_err locate(const submit_options *o, submitted *s)
 {
     if (getcwd(s->folder, sizeof s->folder) == NULL)
         return cf_fail_errno(CF_E_UNEXPECTED, "current folder");
-    if (realpath(o->config_path, s->config) == NULL)
-        return cf_fail_errno(CF_E_USAGE, "%s", o->config_path);
+    CF_TRY(make_absolute(s->folder, o->config_path, s->config));
     ssize_t n = readlink("/proc/self/exe", s->program, sizeof s->program - 1);
     if (n < 0) return cf_fail_errno(CF_E_UNEXPECTED, "/proc/self/exe");
     s->program[n] = '\0';
-    if (o->run_dir[0] != '/') return cf_path_join(s->run, sizeof s->run, s->folder, o->run_dir);
-    if (strlen(o->run_dir) >= sizeof s->run)
-        return cf_fail(CF_E_USAGE, "%s: the path is too long", o->run_dir);
-    strcpy(s->run, o->run_dir);
-    return CF_OK;
+    return make_absolute(s->folder, o->run_dir, s->run);
 }
 
 /* DIR/slurm/submit-N.sbatch, N the first that is free, and its companion. */
@@ -173,7 +177,8 @@ static cf_err hand_over(submitted *s)
     CF_TRY(cf_sbatch(s->script, NULL, &s->answer));
     if (s->report[0] == '\0') return CF_OK;
     snprintf(dependency, sizeof dependency, "--dependency=afterok:%s", s->answer.job);
-    return cf_sbatch(s->report, dependency, &s->report_answer);
+    return cf_where(cf_sbatch(s->report, dependency, &s->report_answer),
+                    "job %s is in the queue, the one for its table is not", s->answer.job);
 }
 
 static void print_text(const submit_options *o, const submitted *s, const cf_buf *script,

@@ -25,7 +25,7 @@ typedef struct cf_submit_job {
 } cf_submit_job;
 
 /* Appends the script that trains. CF_E_USAGE for a text that cannot stand in a script (control
- * characters; quotes or % in a folder's name), by name. */
+ * characters; quotes, backslashes or $ in an #SBATCH line), by name. */
 CF_CHECKED cf_err cf_submit_script(const cf_submit_job *job, cf_buf *out);
 /* Appends the script that makes the table when all tasks of an array are done. */
 CF_CHECKED cf_err cf_submit_report_script(const cf_submit_job *job, cf_buf *out);
