@@ -174,6 +174,8 @@ cf_err cf_store_prove(const char *fold_dir, const cf_checkpoint *c)
         cf_checkpoint_fini(back);
     }
     unlink(path);
+    /* An empty one goes: a fold's folder says that something was trained (run_folder.c). */
+    (void)rmdir(fold_dir);
     free(back);
     return err;
 }

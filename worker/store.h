@@ -19,8 +19,9 @@ void cf_store_destroy(cf_store *s);
  * processes. */
 CF_CHECKED cf_err cf_store_save(cf_store *s, const char *fold_dir, const cf_checkpoint *c);
 /* Writes a checkpoint beside the real ones, reads it back from the disk through every check, and
- * removes it: before the first step, so that a disk that is full, over its quota, read-only or
- * lying costs no work. Blocks. CF_E_DISK, with bytes needed and free. */
+ * removes it, and fold_dir where that is empty then: before the first step, so that a disk that is
+ * full, over its quota, read-only or lying costs no work. Blocks. CF_E_DISK, with bytes needed and
+ * free. */
 CF_CHECKED cf_err cf_store_prove(const char *fold_dir, const cf_checkpoint *c);
 /* The longest time a save took to reach the disk so far, ns. */
 int64_t cf_store_longest_ns(cf_store *s);

@@ -259,6 +259,9 @@ static void proof_finds_every_fault_and_leaves_nothing(void **state)
     static const char *const kept[] = {"checkpoint-1.ckpt"};
     long n = 1;
     cf_store *s = NULL;
+    scratch_remove(fold_dir);
+    assert_int_equal(cf_store_prove(fold_dir, sample(7)), CF_OK);
+    assert_false(cf_path_exists(fold_dir)); /* it would say that something was trained */
     assert_int_equal(cf_store_create(&s), CF_OK);
     save_step(s, 1, CF_OK);
     assert_int_equal(cf_store_flush(s), CF_OK);
