@@ -190,7 +190,7 @@ static cf_err publish(const char *from, const char *path, bool *made)
     if (*made) return CF_OK;
     int number = errno;
     /* A server that was asked twice says that it is there; the count of links knows better. */
-    if (number == EEXIST && stat(from, &st) == 0 && st.st_nlink == 2) {
+    if (number == EEXIST && stat(from, &st) == 0 && st.st_nlink >= 2) {
         struct stat other;
         *made = stat(path, &other) == 0 && other.st_ino == st.st_ino && other.st_dev == st.st_dev;
         return CF_OK;
