@@ -74,9 +74,10 @@ start() {
 "$program" pack phantoms --scheme bm7 -o cells.cells >/dev/null
 "$program" train "${config[@]}" --run local --workers 2 >local.out 2>local.log || fail "$(cat local.log)"
 
-# cut_off HOST: the link of a host is cut in mid-step.
+# cut_off HOST LOST: the link of a host is cut in mid-step; LOST are the hosts that the coordinator misses, one of which
+# it names. Host K has rank K + 1.
 cut_off() {
-  local code=0 began
+  local code=0 began k named=""
   start
   is_over "$job" && fail "the job was over before its link could be cut"
   began=$SECONDS
@@ -85,9 +86,12 @@ cut_off() {
   wait "$job" || code=$?
   say "exit $code after $((SECONDS - began)) s: $(grep -E 'rank [0-9]+' "$run.log" | head -n 1)"
   [ "$code" = 6 ] || [ "$code" = 8 ] || fail "exit $code, expected 6 or 8"
-  grep -qE "rank [0-9]+.*node[0-9]|node[0-9].*rank [0-9]+" "$run.log" || fail "no rank and host are named"
+  for k in $2; do
+    ! grep -qF "rank $((k + 1)) on host node$k (process " "$run.log" || named=$k
+  done
+  [ -n "$named" ] || fail "no rank of hosts $2 is named"
   until_true 30 nothing_left || fail "left after 30 s: $(ps -o pid,args -p "$(lab_processes | paste -sd,)")"
-  lab_mend "$1"
+  lab_mend "$1" || fail "host $1 cannot be reached again"
   on_hosts "$run" || fail "$run does not resume"
   grep -q "goes on at step" "$run.log" || fail "$run began anew"
 }
@@ -112,8 +116,11 @@ one_try() {
     for k in 0 1 2; do lab_slow "$k" ""; done
     wait "$job" || fail "$run"
     ;;
-  cut-worker) timeout=3 && cut_off $((1 + RANDOM % (LAB_HOSTS - 1))) ;;
-  cut-coordinator) timeout=3 && cut_off 0 ;;
+  cut-worker)
+    timeout=3 k=$((1 + RANDOM % (LAB_HOSTS - 1)))
+    cut_off "$k" "$k"
+    ;;
+  cut-coordinator) timeout=3 && cut_off 0 "1 2" ;;
   *) fail "no case $1" ;;
   esac
   same "$run"

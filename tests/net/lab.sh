@@ -7,7 +7,7 @@
 #   lab_on HOST CMD...   runs a command on that host
 #   lab_address HOST     its address
 #   lab_slow HOST RATE   both directions of its link get RATE (as tc writes it: 20mbit); "" takes it off
-#   lab_cut HOST, lab_mend HOST
+#   lab_cut HOST, lab_mend HOST; 1 where the host cannot be reached again within 30 s
 #   lab_processes        ids of all processes on any host
 #   $LAB_FOLDER/agent    starts mpirun's daemons on the hosts, in the place of ssh
 #   lab_down             ends them and takes everything away
@@ -77,7 +77,23 @@ lab_slow() {
 }
 
 lab_cut() { ip -n "$(lab_name hub)" link set "port$1" down; }
-lab_mend() { ip -n "$(lab_name hub)" link set "port$1" up; }
+lab_mend() {
+  local k deadline=$((SECONDS + 30))
+  ip -n "$(lab_name hub)" link set "port$1" up
+  # The bridge takes up to a second, and hosts that asked for each other in vain answer "no route" a while longer.
+  for ((k = 0; k < LAB_HOSTS; k++)); do
+    until [ "$k" = "$1" ] || { lab_reaches "$1" "$k" && lab_reaches "$k" "$1"; }; do
+      [ "$SECONDS" -lt "$deadline" ] || return 1
+    done
+  done
+}
+
+# FROM TO: a port where nobody listens refuses at once.
+lab_reaches() {
+  local said
+  said="$(ip netns exec "$(lab_name "$1")" timeout 1 bash -c ": </dev/tcp/$(lab_address "$2")/9" 2>&1)" || true
+  [[ $said == *refused* ]]
+}
 
 lab_processes() {
   local k
