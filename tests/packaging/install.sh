@@ -16,7 +16,7 @@ trap 'rm -rf "$work"' EXIT
 
 # A package's way: into a staging folder, with another prefix than it was configured with.
 DESTDIR="$work/staging" cmake --install "$build" --prefix /opt/cytofold >"$work/install.log" || fail "$(cat "$work/install.log")"
-[ ! -e "$work/staging/work" ] || fail "something was installed beside the prefix"
+[ "$(cd "$work/staging" && find . -type f ! -path './opt/cytofold/*')" = "" ] || fail "something was installed beside the prefix"
 mv "$work/staging/opt/cytofold" "$work/prefix"
 cd "$work/prefix"
 for file in bin/cytofold share/man/man1/cytofold.1 share/man/man1/cytofold-train.1 share/man/man5/cytofold.yaml.5 \
