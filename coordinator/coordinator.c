@@ -22,6 +22,8 @@
 #define HELLO_MARGIN_NS   (5LL * 1000000000)   /* ranks do not start in the same instant */
 #define LISTEN_NS         (100LL * 1000000)
 
+enum { TEXT_MAX = 2048 }; /* of an error, at most */
+
 typedef struct coordinator {
     const cf_coordinator_job *job;
     cf_channel *channel;
@@ -442,6 +444,22 @@ static cf_err run(coordinator *c, cf_buf *table)
     return send_to_all(c, &bye);
 }
 
+/* Keeps the message of `err`: on a disk that fails, removing the lock fails too. */
+static cf_err clean_up(coordinator *c, cf_err err)
+{
+    char text[TEXT_MAX];
+    snprintf(text, sizeof text, "%s", cf_err_text());
+    cf_walltime_stop(c->walltime);
+    free(c->hellos);
+    cf_gather_fini(&c->gather);
+    cf_grid_fini(&c->grid);
+    cf_run_folder_fini(&c->run);
+    cf_cells_close(&c->cells);
+    cf_buf_fini(&c->wire);
+    free(c);
+    return err == CF_OK ? CF_OK : cf_fail(err, "%s", text);
+}
+
 cf_err cf_coordinator_run(const cf_coordinator_job *job, cf_buf *table)
 {
     coordinator *c = NULL;
@@ -455,13 +473,5 @@ cf_err cf_coordinator_run(const cf_coordinator_job *job, cf_buf *table)
         cf_err closed = cf_channel_destroy(c->channel);
         if (closed != CF_OK) err = closed;
     }
-    cf_walltime_stop(c->walltime);
-    free(c->hellos);
-    cf_gather_fini(&c->gather);
-    cf_grid_fini(&c->grid);
-    cf_run_folder_fini(&c->run);
-    cf_cells_close(&c->cells);
-    cf_buf_fini(&c->wire);
-    free(c);
-    return err;
+    return clean_up(c, err);
 }
