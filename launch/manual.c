@@ -63,7 +63,9 @@ static void put_environment(cf_buf *out)
                             "default that of the MPI library in use."},
         {"CYTOFOLD_SHARE", "Folder searched for configs/schemes before the installed one."},
         {"CYTOFOLD_VERBOSE", "Where set, messages tell more."},
-        {"TMPDIR", "Folder of the intermediate file of predict; by default /tmp."},
+        {"TMPDIR",
+         "Folder of the intermediate file of predict, by default /tmp; after SLURM_TMPDIR one of "
+         "those where run.stage: auto may keep its copy."},
     };
     cf_buf_printf(out, ".Sh ENVIRONMENT\n.Bl -tag -width CYTOFOLD_VERBOSE\n");
     for (size_t i = 0; i < sizeof variables / sizeof variables[0]; i++) {
