@@ -131,8 +131,16 @@ static unsigned long long bytes_free(const char *path)
     return told ? (unsigned long long)st.f_bavail * st.f_frsize : 0;
 }
 
+/* What more room would not mend. */
+static bool is_about_names(int number)
+{
+    return number == EEXIST || number == ENOTDIR || number == ENOENT || number == EACCES ||
+           number == EPERM || number == EISDIR || number == ELOOP || number == ENAMETOOLONG;
+}
+
 cf_err cf_disk_fail(const char *path, const char *what, size_t needed)
 {
+    if (is_about_names(errno)) return cf_fail_errno(CF_E_DISK, "%s: %s", path, what);
     return cf_fail_errno(CF_E_DISK, "%s: %s needs %zu bytes, %llu bytes are free", path, what,
                          needed, bytes_free(path));
 }

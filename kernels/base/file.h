@@ -26,7 +26,9 @@ CF_CHECKED cf_err cf_map_open(const char *path, cf_map *map);
 void cf_map_close(cf_map *map);
 
 /* "<path>: <what> needs N bytes, M bytes are free: <errno>": the figures from which a full disk is
- * seen, whatever failed. errno is read on entry. */
+ * seen. Without them where more room would not help: a name or a permission. errno is read on
+ * entry.
+ */
 CF_CHECKED cf_err cf_disk_fail(const char *path, const char *what, size_t needed);
 
 /* A file being written under a temporary name beside its final one. */

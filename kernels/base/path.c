@@ -27,7 +27,7 @@ static cf_err make_one(const char *path)
     int saved = errno;
     if (cf_path_is_dir(path)) return CF_OK; /* EEXIST, or EROFS and EACCES on what is there */
     errno = saved;
-    return cf_disk_fail(path, "making the folder", 0);
+    return cf_disk_fail(path, "make folder", 0);
 }
 
 cf_err cf_dir_make(const char *path)
