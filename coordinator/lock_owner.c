@@ -227,12 +227,13 @@ static cf_owner_state judge_far(const cf_lock_owner *o, const cf_lock_owner *sel
         return CF_OWNER_GONE;
     }
     if (same_job(o, self)) return CF_OWNER_LEAVING;
-    if (strcmp(o->scheduler, "slurm") == 0 && strcmp(o->cluster, self->cluster) == 0 &&
-        cf_slurm_job_find(o->job) == CF_SLURM_JOB_GONE) {
-        snprintf(why, n, "Slurm has no job %s any more", o->job);
-        return CF_OWNER_GONE;
-    }
-    return CF_OWNER_ALIVE;
+    if (strcmp(o->scheduler, "slurm") != 0 || strcmp(o->cluster, self->cluster) != 0)
+        return CF_OWNER_ALIVE;
+    cf_slurm_job job = cf_slurm_job_find(o->job);
+    if (job == CF_SLURM_JOB_GONE) snprintf(why, n, "Slurm has no job %s any more", o->job);
+    return job == CF_SLURM_JOB_GONE     ? CF_OWNER_GONE
+           : job == CF_SLURM_JOB_ENDING ? CF_OWNER_LEAVING
+                                        : CF_OWNER_ALIVE;
 }
 
 cf_owner_state cf_lock_owner_judge(const cf_lock_owner *o, const cf_lock_owner *self, double age_s,

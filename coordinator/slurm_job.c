@@ -84,12 +84,15 @@ static cf_slurm_job understand(const char *text, int status)
     if (!WIFEXITED(status)) return CF_SLURM_JOB_UNKNOWN;
     if (strstr(text, "Invalid job id") != NULL) return CF_SLURM_JOB_GONE;
     if (WEXITSTATUS(status) != 0) return CF_SLURM_JOB_UNKNOWN;
+    bool ending = false;
     for (const char *line = text + strspn(text, " \n"); *line != '\0';) {
-        if (!is_last_state(line)) return CF_SLURM_JOB_THERE;
+        bool completing = strncmp(line, "COMPLETING", 10) == 0;
+        if (!completing && !is_last_state(line)) return CF_SLURM_JOB_THERE;
+        ending = ending || completing;
         line += strcspn(line, "\n");
         line += strspn(line, " \n");
     }
-    return CF_SLURM_JOB_GONE;
+    return ending ? CF_SLURM_JOB_ENDING : CF_SLURM_JOB_GONE;
 }
 
 cf_slurm_job cf_slurm_job_find(const char *id)

@@ -4,7 +4,8 @@
 
 typedef enum cf_slurm_job {
     CF_SLURM_JOB_UNKNOWN, /* no squeue, no answer in 10 s, or one that was not understood */
-    CF_SLURM_JOB_THERE,   /* waiting, running, ending */
+    CF_SLURM_JOB_THERE,   /* waiting or running */
+    CF_SLURM_JOB_ENDING,  /* its last processes are awaited */
     CF_SLURM_JOB_GONE
 } cf_slurm_job;
 

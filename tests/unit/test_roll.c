@@ -23,7 +23,7 @@ static int set_up(void **state)
     const int32_t groups[N] = {0, 0, 1, 1};
     if (cf_roll_init(&roll, N, 1, groups, TIMEOUT * S) != CF_OK) return 1;
     for (int i = 0; i <= N; i++) {
-        char host[16];
+        char host[32];
         snprintf(host, sizeof host, "node-%d", i);
         cf_roll_meet(&roll, i, host, 1000 + i, 0);
     }

@@ -231,6 +231,8 @@ static void slurm_is_asked_about_jobs_of_other_hosts(void **state)
     assert_int_equal(cf_slurm_job_find("1234"), CF_SLURM_JOB_GONE);
     put_squeue("echo COMPLETED; echo FAILED", 0); /* an array: one line for each task */
     assert_int_equal(cf_slurm_job_find("1234"), CF_SLURM_JOB_GONE);
+    put_squeue("echo COMPLETING; echo COMPLETED", 0);
+    assert_int_equal(cf_slurm_job_find("1234"), CF_SLURM_JOB_ENDING);
     put_squeue("echo COMPLETED; echo RUNNING", 0);
     assert_int_equal(cf_slurm_job_find("1234"), CF_SLURM_JOB_THERE);
     assert_int_equal(cf_slurm_job_find("12 34; rm"), CF_SLURM_JOB_UNKNOWN);
