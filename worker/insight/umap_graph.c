@@ -21,7 +21,7 @@ static double nearest_elsewhere(const float *distances, int k)
  * the point itself. */
 static double find_sigma(const float *distances, int k, double rho)
 {
-    double target = log2(k + 1), low = 0, high = INFINITY, sigma = 1;
+    double target = log2(k + 1), low = 0, high = (double)INFINITY, sigma = 1;
     for (int step = 0; step < BISECTIONS; step++) {
         double sum = 0;
         for (int j = 0; j < k; j++) {
