@@ -74,7 +74,7 @@ fetch_onednn3() {
   python3 tests/unpack_wheels.py "$folder" "$folder"/*.whl
 }
 check_onednn3() {
-  local targets=(ops_nodes ops_sums ops_update ops_program)
+  local targets=(ops_nodes ops_sums ops_update ops_program ops_digest)
   build_preset onednn3 && ctest --test-dir build/onednn3 -R '^ops/' -j "$jobs"
 }
 
