@@ -1,27 +1,20 @@
 #include "coordinator/walltime.h"
 
-#include <errno.h>
-#include <fcntl.h>
-#include <poll.h>
 #include <pthread.h>
 #include <signal.h>
-#include <spawn.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/wait.h>
 #include <time.h>
-#include <unistd.h>
 
+#include "kernels/base/command.h"
 #include "kernels/base/log.h"
 #include "kernels/base/mem.h"
 
 #define NEVER_NS     INT64_MAX
 #define ASK_EVERY_NS (300LL * 1000000000)
 #define PATIENCE_NS  (20LL * 1000000000) /* for one answer: a busy controller may take long */
-
-extern char **environ;
 
 struct cf_walltime {
     pthread_t thread;
@@ -64,70 +57,31 @@ bool cf_walltime_parse_left(const char *text, int64_t *seconds)
     return true;
 }
 
-static cf_err spawn_squeue(const char *job, int out_fd, pid_t *pid)
+static bool is_stopping(void *context)
 {
-    posix_spawn_file_actions_t files;
-    posix_spawnattr_t attributes;
-    sigset_t none;
-    char *const words[] = {"squeue", "-h", "-o", "%L", "-j", (char *)(uintptr_t)job, NULL};
-    sigemptyset(&none);
-    posix_spawn_file_actions_init(&files);
-    posix_spawnattr_init(&attributes);
-    posix_spawn_file_actions_addopen(&files, STDIN_FILENO, "/dev/null", 0, 0);
-    posix_spawn_file_actions_adddup2(&files, out_fd, STDOUT_FILENO);
-    posix_spawn_file_actions_addopen(&files, STDERR_FILENO, "/dev/null", 1, 0);
-    posix_spawnattr_setsigmask(&attributes, &none); /* this thread has all blocked */
-    posix_spawnattr_setflags(&attributes, POSIX_SPAWN_SETSIGMASK);
-    int number = posix_spawnp(pid, words[0], &files, &attributes, words, environ);
-    posix_spawnattr_destroy(&attributes);
-    posix_spawn_file_actions_destroy(&files);
-    return number == 0 ? CF_OK : cf_fail(CF_E_DEVICE, "squeue: %s", strerror(number));
-}
-
-static bool is_stopping(cf_walltime *w)
-{
+    cf_walltime *w = context;
     pthread_mutex_lock(&w->lock);
     bool stopping = w->stopping;
     pthread_mutex_unlock(&w->lock);
     return stopping;
 }
 
-/* Reads until the end of the answer; false when it does not come in time. */
-static bool read_answer(cf_walltime *w, int fd, char *text, size_t room)
-{
-    int64_t deadline = cf_clock_ns() + PATIENCE_NS;
-    size_t n = 0;
-    while (cf_clock_ns() < deadline && !is_stopping(w)) {
-        struct pollfd ready = {.fd = fd, .events = POLLIN};
-        if (poll(&ready, 1, 100) <= 0) continue;
-        ssize_t got = read(fd, text + n, room - 1 - n);
-        if (got < 0 && errno == EINTR) continue;
-        if (got > 0) n += (size_t)got;
-        text[n] = '\0';
-        if (got <= 0 || n == room - 1) return got >= 0;
-    }
-    return false;
-}
-
 /* The answer of one squeue; false where it says nothing of use. */
 static bool ask(cf_walltime *w, int64_t *seconds)
 {
-    int ends[2], status = 0;
-    pid_t pid = 0;
-    char text[128] = "";
-    if (pipe2(ends, O_CLOEXEC) != 0) return false;
-    cf_err err = spawn_squeue(w->job, ends[1], &pid);
-    close(ends[1]);
-    bool answered = err == CF_OK && read_answer(w, ends[0], text, sizeof text);
-    close(ends[0]);
-    if (err != CF_OK) {
+    char text[128];
+    int code = 0;
+    const char *const words[] = {"squeue", "-h", "-o", "%L", "-j", w->job, NULL};
+    const cf_command squeue = {.words = words,
+                               .errors = CF_COMMAND_ERRORS_DROPPED,
+                               .patience_ns = PATIENCE_NS,
+                               .give_up = is_stopping,
+                               .context = w};
+    if (cf_command_run(&squeue, text, sizeof text, &code) != CF_OK) {
         cf_log_debug("%s", cf_err_text());
         return false;
     }
-    if (!answered) kill(pid, SIGKILL);
-    while (waitpid(pid, &status, 0) < 0 && errno == EINTR) {}
-    return answered && WIFEXITED(status) && WEXITSTATUS(status) == 0 &&
-           cf_walltime_parse_left(text, seconds);
+    return code == 0 && cf_walltime_parse_left(text, seconds);
 }
 
 /* ---- the thread -------------------------------------------------------------------------------
