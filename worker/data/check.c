@@ -6,8 +6,8 @@
 
 #include "kernels/base/hash.h"
 #include "kernels/base/mem.h"
-#include "worker/data/check_crew.h"
 #include "worker/data/check_describe.h"
+#include "worker/data/crew.h"
 #include "worker/data/fetch.h"
 
 /* The first image of a group of equal ones whose label, and whose patient, is known; -1: none. */

@@ -10,7 +10,7 @@
 #include "kernels/base/err.h"
 #include "proto/cells.h"
 #include "worker/data/check_align.h"
-#include "worker/data/check_crew.h"
+#include "worker/data/crew.h"
 
 /* Correlation of details from which two pictures are near duplicates, by default. The most alike of
  * different pictures had 0.67 among 5,359 real cells and 0.94 among 10,000 phantoms (blurred ones,

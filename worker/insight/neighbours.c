@@ -6,7 +6,7 @@
 
 #include "kernels/base/mem.h"
 #include "kernels/cpu/dnnl_products.h"
-#include "worker/data/check_crew.h"
+#include "worker/data/crew.h"
 
 /* Rows of a block that one thread holds against blocks of all rows: 2.5 MiB of products and rows of
  * 2,048 features, about what a core's second cache takes. */

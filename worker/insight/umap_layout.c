@@ -7,7 +7,7 @@
 
 #include "kernels/base/mem.h"
 #include "kernels/math/philox.h"
-#include "worker/data/check_crew.h"
+#include "worker/data/crew.h"
 #include "worker/insight/umap.h"
 
 enum { CURVE_POINTS = 300, CURVE_ROUNDS = 200, POINTS = 512, REPULSIONS = 5 };

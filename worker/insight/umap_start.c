@@ -7,7 +7,7 @@
 
 #include "kernels/base/mem.h"
 #include "kernels/math/philox.h"
-#include "worker/data/check_crew.h"
+#include "worker/data/crew.h"
 #include "worker/insight/umap.h"
 
 enum { COMPONENT_ROUNDS = 40, GRAPH_ROUNDS = 200, SAMPLED = 4096, ROWS = 1024 };

@@ -1,4 +1,4 @@
-#include "worker/data/check_crew.h"
+#include "worker/data/crew.h"
 
 #include <pthread.h>
 #include <sched.h>

@@ -1,8 +1,8 @@
-/* Items done by several threads, each item by itself, for the passes of check. Results go into
- * slots that belong to the item, so they do not depend on the number of threads. Threads: one
- * caller. Read first: cf_crew_each. */
-#ifndef CF_WORKER_DATA_CHECK_CREW_H
-#define CF_WORKER_DATA_CHECK_CREW_H
+/* Items done by several threads, each item by itself, for the passes of `check` and of UMAP.
+ * Results go into slots that belong to the item, so they do not depend on the number of threads.
+ * Threads: one caller. Read first: cf_crew_each. */
+#ifndef CF_WORKER_DATA_CREW_H
+#define CF_WORKER_DATA_CREW_H
 
 #include <stdbool.h>
 #include <stdint.h>
