@@ -8,10 +8,14 @@
 #include "kernels/base/mem.h"
 #include "proto/config_table.h"
 #include "proto/stop_rules.h"
+#include "proto/sweep.h"
 #include "proto/text.h"
 #include "proto/yaml.h"
 
 enum { MAX_NAMES = 64 };
+
+/* Not of the table: a run has one value for each key. */
+static const char sweep_section[] = "sweep";
 
 static cf_err read_word(const cf_key *key, cf_yaml_node node, int *value)
 {
@@ -84,7 +88,7 @@ static cf_err read_text(const cf_key *key, cf_yaml_node node, char *value)
     return CF_OK;
 }
 
-static cf_err read_value(const cf_key *key, cf_yaml_node node, cf_config *config)
+cf_err cf_key_read(const cf_key *key, cf_yaml_node node, cf_config *config)
 {
     void *value = cf_key_value(key, config);
     switch (key->type) {
@@ -106,7 +110,7 @@ static cf_err read_value(const cf_key *key, cf_yaml_node node, cf_config *config
     return cf_fail(CF_E_UNEXPECTED, "%s: key of unknown type %d", key->path, (int)key->type);
 }
 
-/* The names of all sections (section NULL) or of one section's keys. */
+/* The names of all sections (section NULL), that of sweeps among them, or of one section's keys. */
 static int collect_names(const char *section, const char *names[MAX_NAMES])
 {
     int n_keys = 0, n = 0;
@@ -116,6 +120,7 @@ static int collect_names(const char *section, const char *names[MAX_NAMES])
         if (!section && (n == 0 || strcmp(names[n - 1], keys[i].section) != 0))
             names[n++] = keys[i].section;
     }
+    if (!section && n < MAX_NAMES) names[n++] = sweep_section;
     return n;
 }
 
@@ -128,9 +133,26 @@ static cf_err read_section(const char *section, cf_yaml_node map, cf_config *con
     for (int i = 0; i < cf_yaml_count(map); i++) {
         snprintf(path, sizeof path, "%s.%s", section, cf_yaml_text(cf_yaml_key(map, i)));
         const cf_key *key = cf_config_key(path);
-        if (key) CF_TRY(read_value(key, cf_yaml_value(map, i), config));
+        if (key) CF_TRY(cf_key_read(key, cf_yaml_value(map, i), config));
     }
     return CF_OK;
+}
+
+/* Only looked at: who wants the points reads them with cf_sweep_read. */
+static cf_err check_sweep(cf_yaml_node map)
+{
+    cf_sweep sweep = {0};
+    cf_err err = cf_sweep_take_map(&sweep, map);
+    cf_sweep_fini(&sweep);
+    return err;
+}
+
+static cf_err check_sweep_override(const char *assignment)
+{
+    cf_sweep sweep = {0};
+    cf_err err = cf_sweep_set(&sweep, assignment);
+    cf_sweep_fini(&sweep);
+    return err;
 }
 
 static cf_err read_document(const cf_yaml *yaml, cf_config *config)
@@ -138,8 +160,12 @@ static cf_err read_document(const cf_yaml *yaml, cf_config *config)
     const char *sections[MAX_NAMES];
     cf_yaml_node root = cf_yaml_root(yaml);
     CF_TRY(cf_yaml_only_keys(root, "the configuration", sections, collect_names(NULL, sections)));
-    for (int i = 0; i < cf_yaml_count(root); i++)
-        CF_TRY(read_section(cf_yaml_text(cf_yaml_key(root, i)), cf_yaml_value(root, i), config));
+    for (int i = 0; i < cf_yaml_count(root); i++) {
+        const char *name = cf_yaml_text(cf_yaml_key(root, i));
+        cf_yaml_node section = cf_yaml_value(root, i);
+        bool sweep = strcmp(name, sweep_section) == 0;
+        CF_TRY(sweep ? check_sweep(section) : read_section(name, section, config));
+    }
     return CF_OK;
 }
 
@@ -200,6 +226,7 @@ cf_err cf_config_set(cf_config *config, const char *assignment)
     const char *value = NULL;
     char name[160];
     cf_yaml *yaml = NULL;
+    if (cf_sweep_is_override(assignment)) return check_sweep_override(assignment);
     CF_TRY(find_assigned(assignment, &key, &value));
     if (key->type == CF_KEY_TEXT && value[0] == '\0') {
         memset(cf_key_value(key, config), 0, CF_TEXT_MAX);
@@ -215,7 +242,7 @@ cf_err cf_config_set(cf_config *config, const char *assignment)
             cf_yaml_fail(root, "reads as \"%s\"; put the value in quotes", cf_yaml_text(root)),
             out);
     }
-    CF_TRY_GOTO(read_value(key, root, config), out);
+    CF_TRY_GOTO(cf_key_read(key, root, config), out);
 out:
     cf_yaml_destroy(yaml);
     return err;

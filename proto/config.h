@@ -72,7 +72,8 @@ CF_CHECKED cf_err cf_config_read(const char *path, cf_config *config);
 /* The same from memory; `name` stands for the path in messages. */
 CF_CHECKED cf_err cf_config_parse(const char *name, const char *text, size_t n, cf_config *config);
 /* One override "section.key=value"; the value is YAML ("[1, 2]", "adam"). CF_E_USAGE with the text.
- */
+ * One of a sweep ("sweep.section.key=[...]"), like the file's section of that name, is checked and
+ * else left to cf_sweep_read. */
 CF_CHECKED cf_err cf_config_set(cf_config *config, const char *assignment);
 /* Rules between keys (micro-batch divides batch, lists of the right length ...). CF_E_USAGE, with
  * the configuration's path. */

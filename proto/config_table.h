@@ -6,6 +6,7 @@
 #include <stddef.h>
 
 #include "proto/config.h"
+#include "proto/yaml.h"
 
 enum { CF_TEXT_MAX = 1024, CF_WORDS_MAX = 8 };
 
@@ -43,6 +44,9 @@ const void *cf_key_value_const(const cf_key *key, const cf_config *config);
 /* Where a job runs and how often it saves and looks does not change what it computes; the split's
  * file is hashed by its content, elsewhere. */
 bool cf_key_changes_result(const cf_key *key);
+/* Reads a value over the one in *config by the key's own rule. CF_E_USAGE "name:line:column: ...".
+ */
+CF_CHECKED cf_err cf_key_read(const cf_key *key, cf_yaml_node node, cf_config *config);
 /* Appends the value as YAML that reads back to the same bits. */
 void cf_key_write(const cf_key *key, const cf_config *config, cf_buf *out);
 
