@@ -26,9 +26,9 @@ typedef struct places {
     char copy[CF_PATH_MAX], hash[CF_PATH_MAX], lock[CF_PATH_MAX];
 } places;
 
-static void move(const cf_stage *s)
+static cf_err move(const cf_stage *s)
 {
-    if (s->moved != NULL) s->moved(s->context);
+    return s->moved != NULL ? s->moved(s->context) : CF_OK;
 }
 
 static cf_err find_places(const cf_stage *s, places *p)
@@ -68,7 +68,7 @@ static cf_err pump(const cf_stage *s, int fd, const char *path, cf_file *out, ui
         chain[1] = cf_hash64(chunk, n);
         chain[0] = cf_hash64(chain, sizeof chain);
         if (out != NULL) CF_TRY_GOTO(cf_file_write(out, chunk, n), out);
-        move(s);
+        CF_TRY_GOTO(move(s), out);
     }
     *hash = chain[0];
 out:
@@ -90,19 +90,24 @@ static cf_err hash_of_copy(const cf_stage *s, const places *p, int64_t n_bytes, 
     return err;
 }
 
-/* Whether the copy that an earlier job left is whole, byte for byte. */
-static bool is_kept(const cf_stage *s, const places *p, int64_t n_bytes)
+/* Whether the copy that an earlier job left is whole, byte for byte. Fails where the look at it was
+ * given up. */
+static cf_err is_kept(const cf_stage *s, const places *p, int64_t n_bytes, bool *good)
 {
     char *text = NULL;
     size_t n = 0;
     uint64_t hash = 0;
-    if (!cf_path_exists(p->copy)) return false;
-    bool good = cf_file_read(p->hash, 64, &text, &n) == CF_OK &&
-                hash_of_copy(s, p, n_bytes, &hash) == CF_OK && strtoull(text, NULL, 16) == hash;
-    free(text);
-    if (!good) cf_log_warn("%s is damaged: copied again", p->copy);
-    if (good) (void)utimensat(AT_FDCWD, p->copy, NULL, 0); /* in use: the last to be removed */
-    return good;
+    *good = false;
+    if (!cf_path_exists(p->copy)) return CF_OK;
+    if (cf_file_read(p->hash, 64, &text, &n) == CF_OK) {
+        cf_err err = hash_of_copy(s, p, n_bytes, &hash);
+        *good = err == CF_OK && strtoull(text, NULL, 16) == hash;
+        free(text);
+        if (err != CF_OK && err != CF_E_DISK && err != CF_E_DATA) return err;
+    }
+    if (!*good) cf_log_warn("%s is damaged: copied again", p->copy);
+    if (*good) (void)utimensat(AT_FDCWD, p->copy, NULL, 0); /* in use: the last to be removed */
+    return CF_OK;
 }
 
 /* The temporary has its full size before a byte is copied, so that a full disk is met at once. */
@@ -156,7 +161,7 @@ static cf_err take_turn(const cf_stage *s, const places *p, int64_t n_bytes, int
         if (errno != EWOULDBLOCK && errno != EINTR) return cf_fail_errno(CF_E_DISK, "%s", p->lock);
         if (cf_clock_ns() > end_ns)
             return cf_fail(CF_E_DISK, "%s: another process has it, and is not ready yet", p->lock);
-        move(s);
+        CF_TRY(move(s));
         cf_sleep_ns(POLL_NS);
     }
     return CF_OK;
@@ -176,13 +181,14 @@ cf_err cf_stage_copy(const cf_stage *s, char path[CF_PATH_MAX])
 {
     places *p = NULL;
     int fd = -1, lock = -1;
+    bool kept = false;
     int64_t n_bytes = 0, start_ns = cf_clock_ns();
     cf_err err = CF_OK;
     CF_TRY_GOTO(cf_new(&p, 1, sizeof *p), out);
     CF_TRY_GOTO(open_source(s->path, &fd, &n_bytes), out);
     CF_TRY_GOTO(find_places(s, p), out);
     CF_TRY_GOTO(take_turn(s, p, n_bytes, &lock), out);
-    bool kept = is_kept(s, p, n_bytes);
+    CF_TRY_GOTO(is_kept(s, p, n_bytes, &kept), out);
     if (!kept) CF_TRY_GOTO(make_copy(s, p, fd, n_bytes), out);
     cf_log_info("cells file %s %s: %.1f GB in %.1f s", kept ? "found in" : "copied to", p->folder,
                 (double)n_bytes * 1e-9, (double)(cf_clock_ns() - start_ns) * 1e-9);
@@ -203,7 +209,7 @@ static cf_err share(const cf_stage *s, MPI_Comm node, char path[CF_PATH_MAX])
     for (;;) {
         CF_TRY(cf_mpi_check(MPI_Test(&request, &done, MPI_STATUS_IGNORE), "MPI_Test"));
         if (done) return CF_OK;
-        move(s);
+        (void)(move(s) == CF_OK); /* the copying rank hears of a stop, too, and sends soon */
         cf_sleep_ns(POLL_NS);
     }
 }
@@ -230,8 +236,9 @@ cf_err cf_stage_cells(const cf_stage *s, MPI_Comm workers, char path[CF_PATH_MAX
     CF_TRY(cf_mpi_check(MPI_Comm_split_type(workers, MPI_COMM_TYPE_SHARED, 0, MPI_INFO_NULL, &node),
                         "MPI_Comm_split_type"));
     MPI_Comm_rank(node, &rank);
-    if (rank == 0 && cf_stage_copy(s, path) != CF_OK) {
-        say_why_not(s, workers);
+    cf_err copied = rank == 0 ? cf_stage_copy(s, path) : CF_OK;
+    if (copied != CF_OK) {
+        if (copied != CF_E_REQUEUE) say_why_not(s, workers);
         snprintf(path, CF_PATH_MAX, "%s", s->path);
     }
     cf_err err = share(s, node, path);

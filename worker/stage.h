@@ -16,20 +16,23 @@
 
 /* Everything is borrowed for the call. */
 typedef struct cf_stage {
-    const char *path;             /* cells file, absolute */
-    const char *where;            /* run.stage: "" for no copy, "auto", or a folder */
-    uint64_t content_hash;        /* of the cells file: names the copy */
-    void (*moved)(void *context); /* called again and again while bytes move or are waited for; may
-                                     be NULL */
+    const char *path;      /* cells file, absolute */
+    const char *where;     /* run.stage: "" for no copy, "auto", or a folder */
+    uint64_t content_hash; /* of the cells file: names the copy */
+    /* Called again and again while bytes move or are waited for; an error gives the copy up. NULL:
+     * none. */
+    cf_err (*moved)(void *context);
     void *context;
 } cf_stage;
 
 /* Collective over `workers`: `path` becomes the file to read on this node, the copy or the shared
- * one. One rank of each node copies, the others wait. CF_E_DEVICE where MPI fails. Blocking. */
+ * one, also where the copy was given up. One rank of each node copies, the others wait. CF_E_DEVICE
+ * where MPI fails. Blocking. */
 CF_CHECKED cf_err cf_stage_cells(const cf_stage *s, MPI_Comm workers, char path[CF_PATH_MAX]);
 
 /* Local: the same for one process. Waits for other processes that copy the same file on this node.
- * CF_E_DISK or CF_E_DATA, with the reason, where no copy can be had. */
+ * CF_E_DISK or CF_E_DATA, with the reason, where no copy can be had; what moved() says. No
+ * temporary stays. */
 CF_CHECKED cf_err cf_stage_copy(const cf_stage *s, char path[CF_PATH_MAX]);
 
 #endif

@@ -65,11 +65,14 @@ static cf_err receive_kind(cf_worker *w, cf_message_kind kind, int64_t deadline_
                    (int)kind);
 }
 
-/* Bytes of a staged copy moved, or are waited for. */
-static void stage_moved(void *worker)
+/* Bytes of a staged copy moved, or are waited for. A stop leaves the rest of them; the job's ranks
+ * heed it together a little later, in set-up. */
+static cf_err stage_moved(void *worker)
 {
     cf_worker *w = worker;
     cf_heart_doing(w->reporter.heart, CF_DOING_SET_UP, -1, 0);
+    CF_TRY(cf_reporter_listen(&w->reporter));
+    return w->reporter.stop ? cf_fail(CF_E_REQUEUE, "stopped while copying") : CF_OK;
 }
 
 /* Collective over all workers: the node's copy where there is one, else the shared file. */

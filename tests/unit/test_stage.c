@@ -82,9 +82,16 @@ static size_t count_files(const char *ending)
     return n;
 }
 
-static void count_move(void *context)
+static cf_err count_move(void *context)
 {
     ++*(int *)context;
+    return CF_OK;
+}
+
+/* A stop that comes when so many chunks are left to move. */
+static cf_err stop_later(void *context)
+{
+    return --*(int *)context >= 0 ? CF_OK : cf_fail(CF_E_REQUEUE, "stopped");
 }
 
 static void copies_and_keeps_it_for_the_next_job(void **state)
@@ -107,6 +114,32 @@ static void copies_and_keeps_it_for_the_next_job(void **state)
     assert_int_equal(stat(own, &st), 0);
     assert_int_equal(st.st_mode & 077, 0);
     assert_int_equal(count_files(".tmp-"), 0);
+}
+
+static void a_stop_ends_the_copy_and_leaves_nothing(void **state)
+{
+    (void)state;
+    char path[CF_PATH_MAX];
+    for (int later = 0; later < 5; later++) { /* chunks are written three times, then read */
+        int left = later;
+        cf_stage s = stage_of(7);
+        s.moved = stop_later;
+        s.context = &left;
+        assert_int_equal(cf_stage_copy(&s, path), CF_E_REQUEUE);
+        assert_int_equal(count_files(".tmp-"), 0);
+        assert_int_equal(count_files(".hash"), 0);
+    }
+    cf_stage s = stage_of(7);
+    assert_int_equal(cf_stage_copy(&s, path), CF_OK);
+    ino_t made = inode(path);
+    int left = 1;
+    s.moved = stop_later;
+    s.context = &left;
+    assert_int_equal(cf_stage_copy(&s, path), CF_E_REQUEUE); /* while the kept copy is looked at */
+    s.moved = NULL;
+    assert_int_equal(cf_stage_copy(&s, path), CF_OK);
+    assert_true(inode(path) == made);
+    assert_same_bytes(path);
 }
 
 static void makes_a_damaged_copy_again(void **state)
@@ -224,6 +257,7 @@ static void auto_passes_over_memory_and_the_files_own_disk(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test_setup_teardown(a_stop_ends_the_copy_and_leaves_nothing, set_up, tear_down),
         cmocka_unit_test_setup_teardown(copies_and_keeps_it_for_the_next_job, set_up, tear_down),
         cmocka_unit_test_setup_teardown(makes_a_damaged_copy_again, set_up, tear_down),
         cmocka_unit_test_setup_teardown(one_of_several_processes_copies, set_up, tear_down),
