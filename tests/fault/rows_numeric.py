@@ -58,7 +58,8 @@ def resume(shop, run, what, log=True):
 # ---- row 16 ---------------------------------------------------------------------------------------------------------
 
 def spoilt_values(programs, rng, count):
-    """Row 16: NaN, an infinity or a huge value in one rank's gradient or in one image; a learning rate of 1e30."""
+    """Row 16: NaN, an infinity or a huge value in one rank's gradient or in one image; a learning rate of 1e30; a loss
+    above the limit."""
     seconds, n = time.monotonic(), 0
     with Workshop(programs, rng, EPOCHS) as shop:
         table, _ = tensors(shop)
@@ -68,7 +69,8 @@ def spoilt_values(programs, rng, count):
                 spoil(shop, table, kind, value)
                 n += 1
             mad_rate(shop)
-            n += 1
+            high_loss(shop)
+            n += 2
     return f"{n} faults, {n} named and stopped with 7, the last checkpoint resumed, {time.monotonic() - seconds:.0f} s"
 
 
@@ -111,24 +113,37 @@ def mad_rate(shop):
             require(not re.search(r"\b(nan|inf)\b", told), f"{what}: {path} is not finite\n{told}")
 
 
+def high_loss(shop):
+    """train.stop_loss below what an untrained network has: stopped at the first step, which is not kept."""
+    run, workers = shop.new_run(), shop.rng.choice([1, 2, 3])
+    job = shop.start(run, workers, ["train.stop_loss=0.001"])
+    code, what = job.wait(), f"train.stop_loss=0.001 on {workers} workers"
+    messages = job.messages()
+    require(code == 7, f"{what}: exit {code}, expected 7\n{messages}")
+    require("train.stop_loss" in messages, f"{what}: the limit is not named\n{messages}")
+    _, step = stopped_at(messages, what)
+    require(step <= 1, f"{what}: went on until step {step}\n{messages}")
+    resume(shop, run, what)
+
+
 # ---- row 17 ---------------------------------------------------------------------------------------------------------
 
 WITHIN = 100  # steps: twice the default of run.replica_check
 
 
 def flipped_bits(programs, rng, count):
-    """Row 17: one bit of one weight (of another buffer, at times) of one rank, at any step."""
-    seconds, found, harmless = time.monotonic(), 0, 0
+    """Row 17: one bit of one weight of one rank, at any step; and a fourth as many of the other buffers."""
+    seconds = time.monotonic()
     with Workshop(programs, rng, EPOCHS) as shop:
-        table, elements = tensors(shop)
-        for n in range(count):
-            buffer = "weights" if n % 4 else shop.rng.choice(sorted(elements))
-            if flip(shop, buffer, elements[buffer]):
-                found += 1
-            else:
-                harmless += 1
-    return (f"{count} bits flipped, {found} found within {WITHIN} steps and resumed to the same bytes, {harmless} "
-            f"without effect on any byte, {time.monotonic() - seconds:.0f} s")
+        _, elements = tensors(shop)
+        others = sorted(set(elements) - {"weights"})
+        weights = sum(flip(shop, "weights", elements["weights"]) for _ in range(count))
+        extra = (count + 3) // 4
+        buffers = [shop.rng.choice(others) for _ in range(extra)]
+        rest = sum(flip(shop, buffer, elements[buffer]) for buffer in buffers)
+    return (f"{count} bits of weights flipped, {weights} found within {WITHIN} steps and resumed to the same bytes, "
+            f"{count - weights} without effect on any byte; {extra} of moments and averages, {rest} found, "
+            f"{extra - rest} without effect; {time.monotonic() - seconds:.0f} s")
 
 
 def flip(shop, buffer, n_elements):
