@@ -2,7 +2,7 @@
 # it must work in a container that has nothing else.
 
 packages_build="gcc libc6-dev ninja-build cmake pkgconf libopenmpi-dev openmpi-bin libdnnl-dev
-  libprotobuf-c-dev protobuf-c-compiler libyaml-dev libpng-dev libjpeg-dev libtiff-dev
+  libprotobuf-c-dev protobuf-c-compiler libyaml-dev libjansson-dev libpng-dev libjpeg-dev libtiff-dev
   libxxhash-dev libcairo2-dev libvlfeat-dev"
 packages_test="libcmocka-dev g++ python3 procps"
 

@@ -8,7 +8,7 @@ prefix_list="libopenmpi-dev libopenmpi3 openmpi-bin openmpi-common libhwloc15 li
   libevent-core-2.1-7 libevent-pthreads-2.1-7 libdnnl-dev libdnnl2 ocl-icd-libopencl1 libgomp1
   libprotobuf-c-dev libprotobuf-c1
   protobuf-c-compiler libprotobuf32 libprotoc32 libyaml-dev libyaml-0-2 libpng-dev libpng16-16 zlib1g-dev zlib1g
-  libjpeg-dev libjpeg62-turbo-dev libjpeg62-turbo libtiff-dev libtiff6 libdeflate0 libjbig0 liblerc4 libwebp7
+  libjansson-dev libjansson4 libjpeg-dev libjpeg62-turbo-dev libjpeg62-turbo libtiff-dev libtiff6 libdeflate0 libjbig0 liblerc4 libwebp7
   libzstd1 liblzma5 libxxhash-dev libxxhash0 libcairo2-dev libcairo2
   libpixman-1-0 libfontconfig1 libfreetype6 libexpat1 libbrotli1 libx11-6 libxext6 libxrender1 libxcb1 libxcb-render0
   libxcb-shm0 libxau6 libxdmcp6 libbsd0 libmd0 libvlfeat-dev libvlfeat1 libcmocka-dev libcmocka0 pkgconf

@@ -30,6 +30,7 @@ class Cytofold(CMakePackage, CudaPackage):
     depends_on("onednn@2.6: cpu_runtime=omp")
     depends_on("protobuf-c@1.4:")
     depends_on("libyaml@0.2:")
+    depends_on("jansson@2.14:")
     depends_on("libpng@1.6:")
     depends_on("libjpeg-turbo@2.1:")
     depends_on("libtiff@4.5:")
