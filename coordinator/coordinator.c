@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "coordinator/board.h"
+#include "coordinator/event_line.h"
 #include "coordinator/gather.h"
 #include "coordinator/report.h"
 #include "coordinator/run_folder.h"
@@ -41,66 +42,20 @@ typedef struct coordinator {
     cf_buf wire;
 } coordinator;
 
+/* A worker's rank as the launcher counts. */
+static int rank_of(const coordinator *c, int worker)
+{
+    const cf_coordinator_lane *lane = c->job->lane;
+    return c->job->first_worker + worker + (lane != NULL ? lane->rank_offset : 0);
+}
+
 /* ---- log.jsonl --------------------------------------------------------------------------------
  */
 
-static double seconds_since(int64_t start_ns)
-{
-    return (double)(cf_clock_ns() - start_ns) * 1e-9;
-}
-
-typedef struct log_line {
-    cf_buf text;
-    cf_json json;
-} log_line;
-
-static void log_begin(const coordinator *c, log_line *line, const char *event)
-{
-    memset(line, 0, sizeof *line);
-    cf_json_begin(&line->json, &line->text, true);
-    cf_json_object(&line->json, NULL);
-    cf_json_string(&line->json, "event", event);
-    cf_json_number(&line->json, "seconds", seconds_since(c->start_ns));
-}
-
-static cf_err log_end(const coordinator *c, log_line *line)
-{
-    cf_json_end_object(&line->json);
-    cf_buf_printf(&line->text, "\n");
-    cf_err err = cf_buf_check(&line->text);
-    if (err == CF_OK) err = cf_run_folder_log(&c->run, &line->text);
-    cf_buf_fini(&line->text);
-    return err;
-}
-
-static cf_err log_epoch(const coordinator *c, const cf_msg_progress *p)
-{
-    log_line line;
-    log_begin(c, &line, "epoch");
-    cf_json_integer(&line.json, "fold", p->fold);
-    cf_json_integer(&line.json, "epoch", p->epoch);
-    cf_json_integer(&line.json, "step", p->step);
-    cf_json_number(&line.json, "loss", p->loss);
-    cf_json_number(&line.json, "accuracy", p->accuracy);
-    cf_json_number(&line.json, "learning_rate", p->learning_rate);
-    cf_json_number(&line.json, "images_per_second", cf_board_rate(&c->board));
-    return log_end(c, &line);
-}
-
-static cf_err log_test(const coordinator *c, int fold, int64_t epoch, double accuracy)
-{
-    log_line line;
-    log_begin(c, &line, "test");
-    cf_json_integer(&line.json, "fold", fold);
-    cf_json_integer(&line.json, "epoch", epoch);
-    cf_json_number(&line.json, "accuracy", accuracy);
-    return log_end(c, &line);
-}
-
 static cf_err log_start(const coordinator *c)
 {
-    log_line line;
-    log_begin(c, &line, c->run.resumed ? "resume" : "start");
+    cf_event_line line;
+    cf_event_begin(&line, c->run.resumed ? "resume" : "start", c->start_ns);
     cf_json_string(&line.json, "version", CYTOFOLD_VERSION);
     cf_json_integer(&line.json, "images", c->cells.n);
     cf_json_integer(&line.json, "folds", c->run.n_folds);
@@ -114,29 +69,30 @@ static cf_err log_start(const coordinator *c)
         cf_json_end_object(&line.json);
     }
     cf_json_end_array(&line.json);
-    return log_end(c, &line);
+    return cf_event_end(&line, &c->run);
 }
 
 static cf_err log_stop(const coordinator *c)
 {
-    log_line line;
-    log_begin(c, &line, "stop");
+    cf_event_line line;
+    cf_event_begin(&line, "stop", c->start_ns);
     cf_stop_write(&c->stop, &line.json);
-    return log_end(c, &line);
+    return cf_event_end(&line, &c->run);
 }
 
 static cf_err log_finish(const coordinator *c)
 {
-    log_line line;
+    cf_event_line line;
     const cf_board *b = &c->board;
     double waiting = b->step_seconds > 0 ? b->wait_seconds / b->step_seconds : 0;
-    log_begin(c, &line, "end");
+    cf_event_begin(&line, "end", c->start_ns);
     cf_json_number(&line.json, "data_wait_share", waiting);
     cf_json_integer(&line.json, "worker_peak_bytes", b->resident_bytes);
     cf_log_info("done in %.0f s; waiting for data took %.2f %% of the steps; the largest worker "
                 "had %.2f GiB",
-                seconds_since(c->start_ns), 100 * waiting, (double)b->resident_bytes / (1 << 30));
-    return log_end(c, &line);
+                (double)(cf_clock_ns() - c->start_ns) * 1e-9, 100 * waiting,
+                (double)b->resident_bytes / (1 << 30));
+    return cf_event_end(&line, &c->run);
 }
 
 /* ---- messages ---------------------------------------------------------------------------------
@@ -161,10 +117,11 @@ static cf_err receive(coordinator *c, int64_t timeout_ns, bool *got, cf_message 
     CF_TRY(cf_channel_receive(c->channel, timeout_ns, got, &rank, &bytes, &n));
     cf_watch_doing(c->watch, CF_DOING_WRITE);
     if (!*got) return CF_OK;
-    cf_err err = cf_where(cf_message_unpack(bytes, n, m), "from rank %d", rank);
+    int worker = rank - c->job->first_worker;
+    cf_err err = cf_where(cf_message_unpack(bytes, n, m), "from rank %d", rank_of(c, worker));
     free(bytes);
     if (err != CF_OK) return err;
-    m->from = rank - c->job->first_worker;
+    m->from = worker;
     cf_watch_heard(c->watch, m);
     return CF_OK;
 }
@@ -173,7 +130,7 @@ static cf_err name_missing(const coordinator *c, int n_missing, int64_t waited_n
 {
     cf_buf ranks = {0};
     for (int i = 0; i < c->job->n_workers && ranks.len < 200; i++)
-        if (c->hellos[i].pid == 0) cf_buf_printf(&ranks, " %d", c->job->first_worker + i);
+        if (c->hellos[i].pid == 0) cf_buf_printf(&ranks, " %d", rank_of(c, i));
     cf_err err = cf_fail(CF_E_HANG, "%d of %d workers did not report within %lld s: rank%s%s",
                          n_missing, c->job->n_workers, (long long)(waited_ns / 1000000000),
                          n_missing == 1 ? "" : "s", cf_buf_text(&ranks));
@@ -195,6 +152,16 @@ static cf_err take_hello(coordinator *c, const cf_message *m)
 /* ---- stopping ---------------------------------------------------------------------------------
  */
 
+/* What another lane was asked concerns this one, too, and the other way round. */
+static void exchange_stop(coordinator *c)
+{
+    char reason[sizeof c->stop.reason];
+    cf_stop_word *word = c->job->lane != NULL ? c->job->lane->stop : NULL;
+    if (word == NULL) return;
+    if (c->stop.asked) cf_stop_word_say(word, c->stop.reason);
+    if (cf_stop_word_heard(word, reason)) cf_stop_ask(&c->stop, "%s", reason);
+}
+
 /* Looks for a reason to stop, and tells all workers once there is one. */
 static cf_err heed_stop(coordinator *c)
 {
@@ -208,6 +175,7 @@ static cf_err heed_stop(coordinator *c)
         cf_stop_ask(s, "signal %s at the coordinator", cf_signal_name(number, storage));
     if (left < needed)
         cf_stop_ask(s, "the job's time ends in %.0f s; %.0f s are kept free", left, needed);
+    exchange_stop(c);
     if (!s->asked) return CF_OK;
     cf_message m = {.kind = CF_MSG_STOP};
     snprintf(m.stop.reason, sizeof m.stop.reason, "%.255s", s->reason);
@@ -219,7 +187,7 @@ static cf_err heed_stop(coordinator *c)
 
 static void note_stop(coordinator *c, const cf_message *m)
 {
-    cf_stop_ask(&c->stop, "%s at rank %d on %s", m->stop.reason, c->job->first_worker + m->from,
+    cf_stop_ask(&c->stop, "%s at rank %d on %s", m->stop.reason, rank_of(c, m->from),
                 c->hellos[m->from].host);
 }
 
@@ -247,7 +215,7 @@ static cf_err collect_hellos(coordinator *c)
             continue;
         }
         if (m.kind == CF_MSG_DONE && m.done.code != CF_OK)
-            return cf_fail(m.done.code, "rank %d: %s", c->job->first_worker + m.from, m.done.text);
+            return cf_fail(m.done.code, "rank %d: %s", rank_of(c, m.from), m.done.text);
         if (m.kind == CF_MSG_HELLO) {
             CF_TRY(take_hello(c, &m));
             n++;
@@ -304,17 +272,18 @@ static cf_err take_result(coordinator *c, const cf_msg_result *r)
     double accuracy = cf_gather_take_curve(&c->gather, r->fold);
     cf_board_end(&c->board);
     cf_log_info("fold %d, epoch %lld: test accuracy %.4f", r->fold, (long long)r->epoch, accuracy);
-    return log_test(c, r->fold, r->epoch, accuracy);
+    return cf_event_test(&c->run, c->start_ns, r->fold, r->epoch, accuracy);
 }
 
 static cf_err take_message(coordinator *c, const cf_message *m)
 {
-    int rank = c->job->first_worker + m->from;
+    int rank = rank_of(c, m->from);
     switch (m->kind) {
     case CF_MSG_PROGRESS:
         cf_board_update(&c->board, &m->progress);
         cf_stop_hear(&c->stop, &m->progress);
-        return m->progress.phase == CF_PHASE_EPOCH ? log_epoch(c, &m->progress) : CF_OK;
+        if (m->progress.phase != CF_PHASE_EPOCH) return CF_OK;
+        return cf_event_epoch(&c->run, c->start_ns, &m->progress, cf_board_rate(&c->board));
     case CF_MSG_RESULT:
         return take_result(c, &m->result);
     case CF_MSG_DONE:
@@ -378,7 +347,7 @@ static cf_err start_watch(coordinator *c)
 {
     const cf_coordinator_job *job = c->job;
     const cf_watch_job watch = {.rank = 0,
-                                .first_worker = job->first_worker,
+                                .first_worker = rank_of(c, 0),
                                 .n_workers = job->n_workers,
                                 .group_of_worker = c->grid.group_of_worker,
                                 .run_dir = job->run_dir,
@@ -408,7 +377,8 @@ static cf_err prepare(coordinator *c)
     CF_TRY(check_space(c));
     CF_TRY(cf_gather_init(&c->gather, &c->cells, c->run.fold_of, c->run.n_folds));
     CF_TRY(cf_time_limit_parse(job->config->run_time_limit, &limit));
-    CF_TRY(cf_walltime_start(limit, c->start_ns, 0, &c->walltime));
+    int64_t start_ns = job->lane != NULL ? job->lane->start_ns : c->start_ns;
+    CF_TRY(cf_walltime_start(limit, start_ns, 0, &c->walltime));
     CF_TRY(cf_new(&c->hellos, (size_t)job->n_workers, sizeof *c->hellos));
     return start_watch(c);
 }
@@ -440,8 +410,19 @@ static cf_err run(coordinator *c, cf_buf *table)
     if (c->stop.n_stopped > 0) return end_stopped(c);
     CF_TRY(gather_tables(c, table));
     CF_TRY(log_finish(c));
+    const cf_coordinator_lane *lane = c->job->lane;
     cf_message bye = {.kind = CF_MSG_BYE};
+    bye.bye.more = lane != NULL && lane->more(lane->context);
     return send_to_all(c, &bye);
+}
+
+/* The process goes on: with the lane's next job, or until the other lanes have saved. */
+static void leave_watch(coordinator *c, cf_err err)
+{
+    if (err == CF_OK || err == CF_E_REQUEUE)
+        cf_watch_end(c->watch);
+    else
+        cf_watch_rest(c->watch);
 }
 
 /* Keeps the message of `err`: on a disk that fails, removing the lock fails too. */
@@ -473,5 +454,6 @@ cf_err cf_coordinator_run(const cf_coordinator_job *job, cf_buf *table)
         cf_err closed = cf_channel_destroy(c->channel);
         if (closed != CF_OK) err = closed;
     }
+    if (job->lane != NULL) leave_watch(c, err);
     return clean_up(c, err);
 }

@@ -9,7 +9,19 @@
 #include <mpi.h>
 
 #include "coordinator/grid.h"
+#include "coordinator/stop.h"
 #include "proto/config.h"
+
+/* What a job knows of the larger one that it is a part of: a point that a lane of a sweep trains.
+ */
+typedef struct cf_coordinator_lane {
+    int rank_offset;    /* added to ranks of `control` where people read them */
+    int64_t start_ns;   /* when the whole began, for its wall time (cf_clock_ns) */
+    cf_stop_word *stop; /* who asks one lane to stop means all; borrowed */
+    bool (*more)(
+        void *);   /* asked once, when all is written: does another job of this lane follow? */
+    void *context; /* of `more`; borrowed */
+} cf_coordinator_lane;
 
 typedef struct cf_coordinator_job {
     MPI_Comm control; /* the program's own duplicate of all ranks; borrowed */
@@ -22,6 +34,7 @@ typedef struct cf_coordinator_job {
     int64_t checkpoint_bytes;   /* of one fold: is there room for the job's? */
     bool terminal;              /* progress as a bar */
     int (*signal_caught)(void); /* the signal that asks to save and leave; 0: none came */
+    const cf_coordinator_lane *lane; /* NULL: the job is the whole; borrowed */
 } cf_coordinator_job;
 
 /* Local to the coordinator; blocks until the job is over. `table` receives the Markdown table.

@@ -2,6 +2,7 @@
 
 #include <stdarg.h>
 #include <stdio.h>
+#include <string.h>
 
 void cf_stop_ask(cf_stop *s, const char *fmt, ...)
 {
@@ -11,6 +12,32 @@ void cf_stop_ask(cf_stop *s, const char *fmt, ...)
     vsnprintf(s->reason, sizeof s->reason, fmt, args);
     va_end(args);
     s->asked = true;
+}
+
+void cf_stop_word_init(cf_stop_word *word)
+{
+    pthread_mutex_init(&word->mutex, NULL);
+    word->reason[0] = '\0';
+}
+
+void cf_stop_word_fini(cf_stop_word *word)
+{
+    pthread_mutex_destroy(&word->mutex);
+}
+
+void cf_stop_word_say(cf_stop_word *word, const char *reason)
+{
+    pthread_mutex_lock(&word->mutex);
+    if (word->reason[0] == '\0') snprintf(word->reason, sizeof word->reason, "%s", reason);
+    pthread_mutex_unlock(&word->mutex);
+}
+
+bool cf_stop_word_heard(cf_stop_word *word, char reason[400])
+{
+    pthread_mutex_lock(&word->mutex);
+    strcpy(reason, word->reason);
+    pthread_mutex_unlock(&word->mutex);
+    return reason[0] != '\0';
 }
 
 void cf_stop_hear(cf_stop *s, const cf_msg_progress *p)

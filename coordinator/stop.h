@@ -1,8 +1,9 @@
 /* Stopping a run before its end: who asked, what is on disk, what people are told. Threads: one
- * caller, plain data. Read first: cf_stop. */
+ * caller, plain data; a cf_stop_word is for several. Read first: cf_stop. */
 #ifndef CF_COORDINATOR_STOP_H
 #define CF_COORDINATOR_STOP_H
 
+#include <pthread.h>
 #include <stdbool.h>
 
 #include "kernels/base/buf.h"
@@ -17,6 +18,19 @@ typedef struct cf_stop {
     int64_t step[CF_MAX_FOLDS], total[CF_MAX_FOLDS];
     double longest_step, longest_save; /* seconds, of all workers */
 } cf_stop;
+
+/* A reason to stop that concerns several coordinators of one process: the lanes of a sweep. Any
+ * thread. */
+typedef struct cf_stop_word {
+    pthread_mutex_t mutex;
+    char reason[400]; /* "": nobody has asked */
+} cf_stop_word;
+void cf_stop_word_init(cf_stop_word *word);
+void cf_stop_word_fini(cf_stop_word *word);
+/* The first reason counts. */
+void cf_stop_word_say(cf_stop_word *word, const char *reason);
+/* False where nobody has asked. */
+bool cf_stop_word_heard(cf_stop_word *word, char reason[400]);
 
 /* The first reason counts. */
 CF_PRINTF(2, 3) void cf_stop_ask(cf_stop *s, const char *fmt, ...);

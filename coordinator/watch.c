@@ -38,6 +38,7 @@ struct cf_watch {
     cf_datagram socket;
     mail *mails; /* owned, [n_workers] */
     cf_stamp own;
+    atomic_bool resting, over; /* over: the last that its owner does with it */
     /* The thread's alone from here on. */
     cf_roll roll;
     cf_stamp_look *looks; /* owned, [n_workers + 1]: the coordinator's own is the last */
@@ -95,6 +96,16 @@ void cf_watch_heard(cf_watch *w, const cf_message *m)
 void cf_watch_doing(cf_watch *w, cf_doing doing)
 {
     if (w != NULL) cf_stamp_set(&w->own, doing, -1, 0);
+}
+
+void cf_watch_rest(cf_watch *w)
+{
+    if (w != NULL) atomic_store(&w->resting, true);
+}
+
+void cf_watch_end(cf_watch *w)
+{
+    if (w != NULL) atomic_store(&w->over, true);
 }
 
 /* ---- the end ----------------------------------------------------------------------------------
@@ -218,12 +229,22 @@ static void answer(cf_watch *w, const uint8_t *bytes, size_t n, const cf_peer *f
     cf_datagram_send(&w->socket, from, pulse, sizeof pulse);
 }
 
+static void destroy(cf_watch *w)
+{
+    cf_datagram_close(&w->socket);
+    cf_roll_fini(&w->roll);
+    free(w->peers);
+    free(w->looks);
+    free(w->mails);
+    free(w);
+}
+
 static void *watch_thread(void *argument)
 {
     cf_watch *w = argument;
     const int64_t tick_ns = w->roll.beat_ns;
     int64_t next_ns = cf_clock_ns() + tick_ns;
-    for (;;) {
+    while (!atomic_load(&w->over)) {
         uint8_t bytes[CF_BEAT_BYTES];
         size_t n = 0;
         cf_peer from;
@@ -234,26 +255,18 @@ static void *watch_thread(void *argument)
         if (got) answer(w, bytes, n, &from, now_ns);
         if (clock_ns < next_ns) continue;
         next_ns = clock_ns + tick_ns;
+        if (atomic_load(&w->resting) || atomic_load(&w->over)) continue;
         look_at_stamps(w, now_ns);
         say_muted(w, now_ns);
         cf_verdict v = cf_roll_judge(&w->roll, now_ns);
         if (v.blame != CF_BLAME_NOBODY) end_job(w, &v, now_ns);
     }
+    destroy(w);
     return NULL;
 }
 
 /* ---- start ------------------------------------------------------------------------------------
  */
-
-static void destroy(cf_watch *w)
-{
-    cf_datagram_close(&w->socket);
-    cf_roll_fini(&w->roll);
-    free(w->peers);
-    free(w->looks);
-    free(w->mails);
-    free(w);
-}
 
 static cf_err fill(cf_watch *w)
 {

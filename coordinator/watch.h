@@ -2,8 +2,8 @@
  * hung, with exit code 8 and one message that names who is to blame (rules: roll.h).
  *
  * It uses neither MPI nor a device and shares no lock with the event loop, so that it works when
- * those hang. It ends with the process, on purpose: leaving may hang as well. With
- * run.hang_timeout 0 there is no watch: cf_watch is NULL, which every function here accepts.
+ * those hang. Without cf_watch_end it ends with the process, on purpose: leaving may hang as well.
+ * With run.hang_timeout 0 there is no watch: cf_watch is NULL, which every function here accepts.
  * Threads: one caller, the event loop, and the watch's own. Read first: cf_watch_start. */
 #ifndef CF_COORDINATOR_WATCH_H
 #define CF_COORDINATOR_WATCH_H
@@ -32,5 +32,12 @@ bool cf_watch_meet(cf_watch *w, int worker, const cf_msg_hello *hello, cf_msg_wa
 void cf_watch_heard(cf_watch *w, const cf_message *m);
 /* What the event loop itself does; called again when it moves on. */
 void cf_watch_doing(cf_watch *w, cf_doing doing);
+
+/* The job has failed and ends otherwise: nobody is to blame from here on, but heartbeats are still
+ * answered, so that workers do not leave on their own account. */
+void cf_watch_rest(cf_watch *w);
+/* No more watch, where the process goes on with other work: the thread leaves by itself within a
+ * second or so and releases it. */
+void cf_watch_end(cf_watch *w);
 
 #endif

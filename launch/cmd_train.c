@@ -204,7 +204,8 @@ static cf_err run_worker(const cf_job *job, MPI_Comm workers)
     MPI_Comm_size(local, &w.local_workers);
     MPI_Comm_rank(local, &w.local_index);
     MPI_Comm_free(&local);
-    cf_err err = cf_worker_run(&w);
+    bool more = false; /* one job alone */
+    cf_err err = cf_worker_run(&w, &more);
     if (err == CF_E_REQUEUE) return err;
     /* The coordinator has the message and ends the job, and the process if it is a thread of ours;
      * should it be gone, or the message never have left, we do. */

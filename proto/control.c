@@ -107,6 +107,7 @@ static cf_err pack_bye(const cf_msg_bye *m, cf_buf *out)
 {
     Cf__Bye w = CF__BYE__INIT;
     w.code = (uint32_t)m->code;
+    w.more = m->more;
     return cf_wire_pack(&w.base, body_max, out);
 }
 

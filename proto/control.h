@@ -101,6 +101,7 @@ typedef struct cf_msg_stop {
 /* All workers leave alike: with OK, or with REQUEUE where any of them was stopped. */
 typedef struct cf_msg_bye {
     cf_err code;
+    bool more; /* code OK: another plan follows, say hello again (a sweep's next point) */
 } cf_msg_bye;
 
 enum { CF_WATCH_ADDRESS_BYTES = 16, CF_WATCH_MAX_ADDRESSES = 16 };

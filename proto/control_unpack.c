@@ -180,6 +180,7 @@ static cf_err take_bye(const Cf__Bye *w, cf_msg_bye *m)
 {
     if (!is_code(w->code)) return bad("BYE", "unknown code");
     m->code = (cf_err)w->code;
+    m->more = w->more;
     return CF_OK;
 }
 

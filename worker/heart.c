@@ -21,6 +21,7 @@ struct cf_heart {
     cf_msg_watch where;
     int worker;
     cf_stamp stamp;
+    atomic_bool over; /* the last that its owner does with it */
     /* The thread's alone from here on. */
     cf_datagram socket;
     int64_t beat_ns;
@@ -105,10 +106,10 @@ static int64_t awake_now(cf_heart *h)
 static void *heart_thread(void *argument)
 {
     cf_heart *h = argument;
-    for (;;) {
+    while (!atomic_load(&h->over)) {
         int64_t next_ns = cf_clock_ns() + h->beat_ns, left_ns = h->beat_ns;
         beat(h, awake_now(h));
-        for (; left_ns > 0; left_ns = next_ns - cf_clock_ns()) {
+        for (; left_ns > 0 && !atomic_load(&h->over); left_ns = next_ns - cf_clock_ns()) {
             uint8_t bytes[CF_BEAT_BYTES];
             size_t n = 0;
             cf_peer from;
@@ -116,7 +117,14 @@ static void *heart_thread(void *argument)
                 take(h, bytes, n, awake_now(h));
         }
     }
+    cf_datagram_close(&h->socket);
+    free(h);
     return NULL;
+}
+
+void cf_heart_end(cf_heart *h)
+{
+    if (h != NULL) atomic_store(&h->over, true);
 }
 
 cf_err cf_heart_start(const cf_msg_watch *where, int worker, cf_heart **out)

@@ -116,6 +116,7 @@ static cf_err take_seats(cf_worker *w)
     char device[256];
     int rank = 0, me = w->all->rank;
     MPI_Comm_rank(w->job->control, &rank);
+    rank += w->job->rank_offset;
     cf_err err = cf_engine_open(&w->engine, &w->config, &w->cells.scheme, w->job->local_index,
                                 (int)w->config.run_threads);
     if (err == CF_OK) err = cf_new(&w->seats, (size_t)w->all->size, sizeof *w->seats);

@@ -91,7 +91,8 @@ static cf_err receive_plan(cf_worker *w)
 {
     cf_message m;
     CF_TRY(receive_kind(w, CF_MSG_PLAN, PLAN_DEADLINE_NS, &m));
-    w->plan = m.plan; /* moved */
+    w->plan = m.plan;                                                  /* moved */
+    if (w->job->lane) cf_log_about(strrchr(w->plan.run_dir, '/') + 1); /* absolute */
     cf_heart_doing(w->reporter.heart, CF_DOING_SET_UP, -1, 0);
     CF_TRY(
         cf_config_parse(w->plan.config_path, w->plan.config, strlen(w->plan.config), &w->config));
@@ -150,7 +151,7 @@ static cf_err work(cf_worker *w)
 
 /* Tells the coordinator how it ended, and waits for its word when all is well or saved: workers
  * leave with one code, though some may have been through before the stop. */
-static cf_err take_leave(cf_worker *w, cf_err err)
+static cf_err take_leave(cf_worker *w, cf_err err, bool *more)
 {
     bool orderly = err == CF_OK || err == CF_E_REQUEUE;
     cf_message m = {.kind = CF_MSG_DONE};
@@ -161,12 +162,14 @@ static cf_err take_leave(cf_worker *w, cf_err err)
     if (!orderly || sent != CF_OK) return orderly ? sent : err;
     cf_heart_doing(w->reporter.heart, CF_DOING_AWAIT_BYE, -1, 0);
     CF_TRY(receive_kind(w, CF_MSG_BYE, 0, &m));
+    *more = m.bye.more;
     return m.bye.code == CF_OK ? CF_OK : cf_fail(m.bye.code, "stopped");
 }
 
-cf_err cf_worker_run(const cf_worker_job *job)
+cf_err cf_worker_run(const cf_worker_job *job, bool *more)
 {
     cf_worker *w = NULL;
+    *more = false;
     CF_TRY(cf_new(&w, 1, sizeof *w));
     w->job = job;
     w->slots[0].fold = w->slots[1].fold = -1;
@@ -176,8 +179,10 @@ cf_err cf_worker_run(const cf_worker_job *job)
         w->reporter.channel = w->channel;
         w->reporter.signal_caught = job->signal_caught;
         err = work(w);
-        err = take_leave(w, err);
+        err = take_leave(w, err, more);
         cf_heart_doing(w->reporter.heart, CF_DOING_LEAVE, -1, 0);
+        /* Else it ends with the process, on purpose: leaving may hang as well. */
+        if (job->lane) cf_heart_end(w->reporter.heart);
         tear_down(w, err);
         cf_reporter_fini(&w->reporter);
         cf_err closed = cf_channel_destroy(w->channel);

@@ -7,6 +7,7 @@
 #define CF_WORKER_WORKER_H
 
 #include <mpi.h>
+#include <stdbool.h>
 
 #include "kernels/base/err.h"
 
@@ -17,11 +18,14 @@ typedef struct cf_worker_job {
     int local_workers;          /* workers on this host: they share its cores */
     int local_index;            /* of this worker among them: its device */
     int (*signal_caught)(void); /* the signal that asks to save and leave; 0: none came */
+    int rank_offset;            /* added to ranks of `control` where people read them */
+    bool lane;                  /* of a sweep: the process goes on when the job is over */
 } cf_worker_job;
 
 /* Collective over the workers. CF_E_REQUEUE when the job was stopped and all that is to be saved is
  * on disk: all workers return it alike. Else returns when the coordinator has said that all is
- * written, or with this worker's own error, which the coordinator has then been told. */
-CF_CHECKED cf_err cf_worker_run(const cf_worker_job *job);
+ * written, or with this worker's own error, which the coordinator has then been told. *more:
+ * another job follows, for which the same call is to be made. */
+CF_CHECKED cf_err cf_worker_run(const cf_worker_job *job, bool *more);
 
 #endif

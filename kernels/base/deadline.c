@@ -4,21 +4,43 @@
 #include <signal.h>
 #include <stdatomic.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "kernels/base/log.h"
 #include "kernels/base/mem.h"
 
 #define LOOK_NS (5LL * 1000000)
 
+typedef struct begin {
+    void *(*run)(void *);
+    void *argument;
+    char context[CF_LOG_CONTEXT_MAX];
+} begin;
+
+static void *run_begun(void *argument)
+{
+    begin b = *(begin *)argument;
+    free(argument);
+    cf_log_about(b.context);
+    return b.run(b.argument);
+}
+
 cf_err cf_thread_detached(void *(*run)(void *), void *argument)
 {
     pthread_t thread;
     sigset_t all, before;
+    begin *b = NULL;
+    CF_TRY(cf_new(&b, 1, sizeof *b));
+    *b = (begin){.run = run, .argument = argument};
+    strcpy(b->context, cf_log_context());
     sigfillset(&all);
     pthread_sigmask(SIG_SETMASK, &all, &before); /* inherited: signals are the main thread's */
-    int code = pthread_create(&thread, NULL, run, argument);
+    int code = pthread_create(&thread, NULL, run_begun, b);
     pthread_sigmask(SIG_SETMASK, &before, NULL);
-    if (code != 0) return cf_fail(CF_E_UNEXPECTED, "cannot start a thread (error %d)", code);
+    if (code != 0) {
+        free(b);
+        return cf_fail(CF_E_UNEXPECTED, "cannot start a thread (error %d)", code);
+    }
     pthread_detach(thread);
     return CF_OK;
 }

@@ -10,7 +10,8 @@
 
 #include "kernels/base/err.h"
 
-/* Starts a thread that takes no signals and ends with the process. */
+/* Starts a thread that takes no signals and belongs to nobody; its lines on stderr are about what
+ * the starter's are (cf_log_about). */
 CF_CHECKED cf_err cf_thread_detached(void *(*run)(void *), void *argument);
 /* Calls run(argument) in a thread of its own and waits for it, at most `ns`; false when it is not
  * done by then. It then goes on: `argument` must outlive it. Where no thread can be had it is

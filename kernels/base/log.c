@@ -12,11 +12,23 @@ enum { LINE_MAX_BYTES = 4096 }; /* at most PIPE_BUF: lines of ranks sharing a pi
 /* Made once in main, before any thread; the one setting that every room would have to be handed. */
 static cf_log_level shown_level = CF_LOG_NORMAL;
 static int own_rank = -1;
+/* A thread serves one part of a job at a time. */
+static _Thread_local char own_context[CF_LOG_CONTEXT_MAX];
 
 void cf_log_setup(cf_log_level level, int rank)
 {
     shown_level = level;
     own_rank = rank;
+}
+
+void cf_log_about(const char *context)
+{
+    snprintf(own_context, sizeof own_context, "%s", context);
+}
+
+const char *cf_log_context(void)
+{
+    return own_context;
 }
 
 /* A file name with a newline or an escape sequence must not forge or hide a line. */
@@ -44,7 +56,8 @@ CF_PRINTF(2, 0) static void log_line(const char *kind, const char *fmt, va_list 
     char line[LINE_MAX_BYTES], rank[32] = "";
     int saved = errno;
     if (own_rank >= 0) snprintf(rank, sizeof rank, "[rank %d] ", own_rank);
-    int n = snprintf(line, sizeof line, "cytofold: %s%s", rank, kind);
+    int n = snprintf(line, sizeof line, "cytofold: %s%s%s%s", rank, own_context,
+                     own_context[0] != '\0' ? ": " : "", kind);
     size_t head = n > 0 ? (size_t)n : 0;
     vsnprintf(line + head, sizeof line - 1 - head, fmt, args);
     size_t length = strlen(line);
