@@ -5,45 +5,46 @@
 
 #include "kernels/base/mem.h"
 
-typedef struct scored {
-    double score;
-    bool positive;
-} scored;
-
-static int by_score(const void *a, const void *b)
+static int by_falling_score(const void *a, const void *b)
 {
-    double x = ((const scored *)a)->score, y = ((const scored *)b)->score;
-    return (x > y) - (x < y);
+    double x = ((const cf_scored *)a)->score, y = ((const cf_scored *)b)->score;
+    return (x < y) - (x > y);
 }
 
-/* Sum of the 1-based ranks of the positive rows; rows of one score share their mean rank. The ranks
- * are halves of integers, so the sum is exact and does not depend on how the sort ordered ties. */
-static double positive_ranks(const scored *rows, int64_t n)
+void cf_auc_sort(cf_scored *rows, int64_t n)
 {
-    double sum = 0;
+    qsort(rows, (size_t)n, sizeof *rows, by_falling_score);
+}
+
+/* wins counts pairs of a negative row and a positive one above it, ties half: halves of integers,
+ * so the sum is exact. */
+cf_areas cf_auc_of_sorted(const cf_scored *rows, int64_t n)
+{
+    double n_positive = 0, above = 0, negatives = 0, wins = 0, precision = 0;
     int64_t end;
+    for (int64_t i = 0; i < n; i++) n_positive += rows[i].positive;
     for (int64_t begin = 0; begin < n; begin = end) {
-        int64_t positives = 0;
+        double positives = 0;
         for (end = begin; end < n && rows[end].score == rows[begin].score; end++)
             positives += rows[end].positive;
-        sum += (double)positives * (double)(begin + 1 + end) / 2;
+        double tied = (double)(end - begin) - positives;
+        wins += tied * (above + positives / 2);
+        above += positives;
+        negatives += tied;
+        precision += positives * above / (above + negatives);
     }
-    return sum;
+    bool both = n_positive > 0 && negatives > 0;
+    return (cf_areas){both ? wins / (n_positive * negatives) : (double)NAN,
+                      n_positive > 0 ? precision / n_positive : (double)NAN};
 }
 
-cf_err cf_auc_roc(const double *scores, const bool *positive, int64_t n, double *auc)
+cf_err cf_auc(const double *scores, const bool *positive, int64_t n, cf_areas *areas)
 {
-    scored *rows = NULL;
-    double n_positive = 0;
+    cf_scored *rows = NULL;
     CF_TRY(cf_new(&rows, (size_t)n, sizeof *rows));
-    for (int64_t i = 0; i < n; i++) {
-        rows[i] = (scored){scores[i], positive[i]};
-        n_positive += positive[i];
-    }
-    double n_negative = (double)n - n_positive;
-    qsort(rows, (size_t)n, sizeof *rows, by_score);
-    double u = positive_ranks(rows, n) - n_positive * (n_positive + 1) / 2;
-    *auc = n_positive > 0 && n_negative > 0 ? u / (n_positive * n_negative) : (double)NAN;
+    for (int64_t i = 0; i < n; i++) rows[i] = (cf_scored){scores[i], positive[i]};
+    cf_auc_sort(rows, n);
+    *areas = cf_auc_of_sorted(rows, n);
     free(rows);
     return CF_OK;
 }

@@ -4,134 +4,21 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "coordinator/auc.h"
-#include "coordinator/calibration.h"
+#include "coordinator/metrics_fold.h"
+#include "coordinator/metrics_sites.h"
+#include "coordinator/temperature.h"
 #include "kernels/base/mem.h"
 
-static double ratio(double part, double whole)
-{
-    return whole > 0 ? part / whole : 0;
-}
-
-static double harmonic(double p, double r)
-{
-    return ratio(2 * p * r, p + r);
-}
-
-/* ---- one fold ---------------------------------------------------------------------------------
- */
-
-static cf_err fold_alloc(const cf_scheme *s, cf_fold_metrics *f)
-{
-    size_t k = (size_t)s->n_classes, cells;
-    if (!cf_size_mul(k, k, &cells)) return cf_fail(CF_E_UNEXPECTED, "confusion matrix too large");
-    CF_TRY(cf_new(&f->classes, k, sizeof *f->classes));
-    CF_TRY(cf_new(&f->confusion, cells, sizeof *f->confusion));
-    return cf_new(&f->question_auc, (size_t)s->n_questions, sizeof *f->question_auc);
-}
-
-static void fold_fini(cf_fold_metrics *f)
-{
-    free(f->classes);
-    free(f->confusion);
-    free(f->question_auc);
-    *f = (cf_fold_metrics){0};
-}
-
-/* With C[i][j] the count of truth i predicted j and tol(k) the partners of k:
- * recall_k = (C_kk + sum over j in tol(k) of C_kj) / sum_j C_kj,
- * precision_k = (C_kk + sum over i in tol(k) of C_ik) / sum_i C_ik; strict: tol(k) is empty. */
-static int64_t class_compute(const cf_scheme *s, const int64_t *confusion, int k,
-                             cf_class_metrics *c)
-{
-    int n = s->n_classes;
-    int64_t tolerated_row = 0, tolerated_column = 0, right = confusion[(int64_t)k * n + k];
-    for (int j = 0; j < n; j++) {
-        int64_t in_row = confusion[(int64_t)k * n + j], in_column = confusion[(int64_t)j * n + k];
-        bool pair = s->tolerant && s->tolerant[(size_t)k * (size_t)n + (size_t)j];
-        c->support += in_row;
-        c->predicted += in_column;
-        tolerated_row += pair ? in_row : 0;
-        tolerated_column += pair ? in_column : 0;
-    }
-    double support = (double)c->support, predicted = (double)c->predicted;
-    c->recall_strict = ratio((double)right, support);
-    c->precision_strict = ratio((double)right, predicted);
-    c->recall_tolerant = ratio((double)(right + tolerated_row), support);
-    c->precision_tolerant = ratio((double)(right + tolerated_column), predicted);
-    c->f1_strict = harmonic(c->precision_strict, c->recall_strict);
-    c->f1_tolerant = harmonic(c->precision_tolerant, c->recall_tolerant);
-    return right + tolerated_row;
-}
-
-/* The means over classes. A class without a single image or prediction says nothing and is left
- * out, as scikit-learn does. */
-static void fold_summarise(int n_classes, cf_fold_metrics *f)
-{
-    double recall = 0, recall_tolerant = 0, f1 = 0, f1_tolerant = 0, weighted = 0;
-    int with_support = 0, seen = 0;
-    for (int k = 0; k < n_classes; k++) {
-        const cf_class_metrics *c = &f->classes[k];
-        with_support += c->support > 0;
-        seen += c->support > 0 || c->predicted > 0;
-        recall += c->recall_strict;
-        recall_tolerant += c->recall_tolerant;
-        f1 += c->f1_strict;
-        f1_tolerant += c->f1_tolerant;
-        weighted += c->f1_strict * (double)c->support;
-    }
-    f->balanced_accuracy = ratio(recall, with_support);
-    f->balanced_accuracy_tolerant = ratio(recall_tolerant, with_support);
-    f->macro_f1 = ratio(f1, seen);
-    f->macro_f1_tolerant = ratio(f1_tolerant, seen);
-    f->weighted_f1 = ratio(weighted, (double)f->n);
-}
-
-static cf_err question_compute(const cf_question *q, const cf_predictions *p, const int64_t *rows,
-                               int64_t n, double *auc)
-{
-    double *scores = NULL;
-    bool *positive = NULL;
-    cf_err err = CF_OK;
-    CF_TRY_GOTO(cf_new(&scores, (size_t)n, sizeof *scores), out);
-    CF_TRY_GOTO(cf_new(&positive, (size_t)n, sizeof *positive), out);
-    for (int64_t i = 0; i < n; i++) {
-        const double *probability = p->p + rows[i] * p->n_classes;
-        for (int k = 0; k < p->n_classes; k++) scores[i] += q->positive[k] ? probability[k] : 0;
-        positive[i] = q->positive[p->labels[rows[i]]];
-    }
-    CF_TRY_GOTO(cf_auc_roc(scores, positive, n, auc), out);
-out:
-    free(positive);
-    free(scores);
-    return err;
-}
-
-/* rows: [n] rows of p that belong to the fold, n >= 1. */
-static cf_err fold_compute(const cf_scheme *s, const cf_predictions *p, const int64_t *rows,
-                           int64_t n, cf_fold_metrics *f)
-{
-    int64_t right = 0, right_tolerant = 0;
-    CF_TRY(fold_alloc(s, f));
-    f->n = n;
-    for (int64_t i = 0; i < n; i++) {
-        int label = p->labels[rows[i]], predicted = p->predicted[rows[i]];
-        f->confusion[(int64_t)label * s->n_classes + predicted]++;
-        right += label == predicted;
-    }
-    for (int k = 0; k < s->n_classes; k++)
-        right_tolerant += class_compute(s, f->confusion, k, &f->classes[k]);
-    f->accuracy = ratio((double)right, (double)n);
-    f->accuracy_tolerant = ratio((double)right_tolerant, (double)n);
-    fold_summarise(s->n_classes, f);
-    cf_calibration(p, rows, n, &f->nll, &f->ece);
-    for (int q = 0; q < s->n_questions; q++)
-        CF_TRY(question_compute(&s->questions[q], p, rows, n, &f->question_auc[q]));
-    return CF_OK;
-}
-
-/* ---- all folds --------------------------------------------------------------------------------
- */
+/* What the computation needs beside the result. */
+typedef struct work {
+    const cf_scheme *s;
+    const cf_predictions *p;
+    int64_t *rows;    /* owned, [p->n] */
+    int32_t *numbers; /* owned, [p->n]; fold numbers, ascending, at the front */
+    double *scales;   /* owned, [p->n]: temperature of each row's other folds */
+    double *row;      /* owned, [n_classes] */
+    cf_temperature_table table;
+} work;
 
 static cf_err predictions_check(const cf_scheme *s, const cf_predictions *p)
 {
@@ -149,13 +36,43 @@ static cf_err predictions_check(const cf_scheme *s, const cf_predictions *p)
     return CF_OK;
 }
 
-/* Rows of one fold in the order of the file. Returns their number. */
-static int64_t rows_of_fold(const cf_predictions *p, int fold, int64_t *rows)
+static cf_err work_init(const cf_scheme *s, const cf_predictions *p, work *w)
+{
+    *w = (work){.s = s, .p = p};
+    CF_TRY(cf_new(&w->rows, (size_t)p->n, sizeof *w->rows));
+    CF_TRY(cf_new(&w->numbers, (size_t)p->n, sizeof *w->numbers));
+    CF_TRY(cf_new(&w->scales, (size_t)p->n, sizeof *w->scales));
+    CF_TRY(cf_new(&w->row, (size_t)p->n_classes, sizeof *w->row));
+    return cf_temperature_table_init(&w->table, p);
+}
+
+static void work_fini(work *w)
+{
+    cf_temperature_table_fini(&w->table);
+    free(w->row);
+    free(w->scales);
+    free(w->numbers);
+    free(w->rows);
+}
+
+/* ---- which rows -------------------------------------------------------------------------------
+ */
+
+typedef enum side { INSIDE, OUTSIDE } side;
+
+/* Rows of one fold, or of all others, in the order of the file. Returns their number. */
+static int64_t rows_of_fold(const cf_predictions *p, int fold, side which, int64_t *rows)
 {
     int64_t n = 0;
     for (int64_t i = 0; i < p->n; i++)
-        if (p->folds[i] == fold) rows[n++] = i;
+        if ((p->folds[i] == fold) == (which == INSIDE)) rows[n++] = i;
     return n;
+}
+
+static int64_t all_rows(const cf_predictions *p, int64_t *rows)
+{
+    for (int64_t i = 0; i < p->n; i++) rows[i] = i;
+    return p->n;
 }
 
 static int by_number(const void *a, const void *b)
@@ -176,42 +93,98 @@ static int distinct_folds(const cf_predictions *p, int32_t *numbers)
     return n;
 }
 
-cf_err cf_metrics_compute(const cf_scheme *s, const cf_predictions *p, cf_metrics *m)
+/* ---- computing --------------------------------------------------------------------------------
+ */
+
+static cf_err compute_folds(work *w, cf_metrics *m)
 {
-    int64_t *rows = NULL;
-    int32_t *numbers = NULL;
-    cf_err err = CF_OK;
-    *m = (cf_metrics){.n_classes = s->n_classes, .pooled.fold = -1};
-    CF_TRY(predictions_check(s, p));
-    CF_TRY_GOTO(cf_new(&rows, (size_t)p->n, sizeof *rows), out);
-    CF_TRY_GOTO(cf_new(&numbers, (size_t)p->n, sizeof *numbers), out);
-    int n_folds = distinct_folds(p, numbers);
-    if (n_folds > CF_METRICS_MAX_FOLDS) {
-        err = cf_fail(CF_E_DATA, "%d different fold numbers, expected at most %d", n_folds,
-                      CF_METRICS_MAX_FOLDS);
-        goto out;
-    }
-    CF_TRY_GOTO(cf_new(&m->folds, (size_t)n_folds, sizeof *m->folds), out);
+    int n_folds = distinct_folds(w->p, w->numbers);
+    if (n_folds > CF_METRICS_MAX_FOLDS)
+        return cf_fail(CF_E_DATA, "%d different fold numbers, expected at most %d", n_folds,
+                       CF_METRICS_MAX_FOLDS);
+    CF_TRY(cf_new(&m->folds, (size_t)n_folds, sizeof *m->folds));
     m->n_folds = n_folds;
     for (int i = 0; i < n_folds; i++) {
-        int64_t n = rows_of_fold(p, numbers[i], rows);
-        m->folds[i].fold = numbers[i];
-        CF_TRY_GOTO(fold_compute(s, p, rows, n, &m->folds[i]), out);
+        int64_t n = rows_of_fold(w->p, w->numbers[i], INSIDE, w->rows);
+        m->folds[i].fold = w->numbers[i];
+        CF_TRY(cf_fold_compute(w->s, w->p, w->rows, n, &m->folds[i]));
     }
-    for (int64_t i = 0; i < p->n; i++) rows[i] = i;
-    CF_TRY_GOTO(fold_compute(s, p, rows, p->n, &m->pooled), out);
+    return cf_fold_compute(w->s, w->p, w->rows, all_rows(w->p, w->rows), &m->pooled);
+}
+
+static void fit_temperatures(work *w, cf_metrics *m)
+{
+    int64_t n = all_rows(w->p, w->rows);
+    double pooled = cf_temperature_fit_rows(&w->table, w->rows, n, 1);
+    m->pooled.temperature = pooled;
+    for (int f = 0; f < m->n_folds; f++) {
+        n = rows_of_fold(w->p, m->folds[f].fold, INSIDE, w->rows);
+        m->folds[f].temperature =
+            m->n_folds > 1 ? cf_temperature_fit_rows(&w->table, w->rows, n, pooled) : pooled;
+    }
+    for (int i = 0; i < m->n_sites; i++) {
+        n = cf_sites_rows(m, w->p, i, w->rows);
+        m->sites[i].temperature = cf_temperature_fit_rows(&w->table, w->rows, n, pooled);
+    }
+    for (int f = 0; f < m->n_folds && m->n_folds > 1; f++) {
+        n = rows_of_fold(w->p, m->folds[f].fold, OUTSIDE, w->rows);
+        double others = cf_temperature_fit_rows(&w->table, w->rows, n, pooled);
+        n = rows_of_fold(w->p, m->folds[f].fold, INSIDE, w->rows);
+        for (int64_t i = 0; i < n; i++) w->scales[w->rows[i]] = others;
+    }
+}
+
+static void calibrate_rows(work *w, int64_t n, cf_fold_metrics *f)
+{
+    cf_calibration c;
+    for (int64_t i = 0; i < n; i++)
+        if (isnan(w->scales[w->rows[i]])) return; /* the other folds have nothing to fit */
+    cf_calibrate_scaled(w->p, w->rows, n, w->scales, w->row, &c);
+    f->nll_calibrated = c.nll;
+    f->ece_calibrated = c.ece;
+}
+
+static void calibrate(work *w, cf_metrics *m)
+{
+    if (m->n_folds < 2) return;
+    for (int f = 0; f < m->n_folds; f++)
+        calibrate_rows(w, rows_of_fold(w->p, m->folds[f].fold, INSIDE, w->rows), &m->folds[f]);
+    for (int i = 0; i < m->n_sites; i++)
+        calibrate_rows(w, cf_sites_rows(m, w->p, i, w->rows), &m->sites[i]);
+    calibrate_rows(w, all_rows(w->p, w->rows), &m->pooled);
+}
+
+cf_err cf_metrics_compute(const cf_scheme *s, const cf_predictions *p, cf_metrics *m)
+{
+    work w;
+    cf_err err = CF_OK;
+    *m = (cf_metrics){.n_classes = s->n_classes, .n_questions = s->n_questions, .pooled.fold = -1};
+    CF_TRY(predictions_check(s, p));
+    CF_TRY_GOTO(work_init(s, p, &w), out);
+    CF_TRY_GOTO(compute_folds(&w, m), out);
+    CF_TRY_GOTO(cf_sites_compute(s, p, w.rows, m), out);
+    fit_temperatures(&w, m);
+    calibrate(&w, m);
 out:
-    free(numbers);
-    free(rows);
+    work_fini(&w);
     if (err != CF_OK) cf_metrics_fini(m);
     return err;
 }
 
 void cf_metrics_fini(cf_metrics *m)
 {
-    for (int i = 0; i < m->n_folds; i++) fold_fini(&m->folds[i]);
-    fold_fini(&m->pooled);
+    for (int i = 0; i < m->n_folds; i++) cf_fold_fini(&m->folds[i]);
+    for (int i = 0; i < m->n_sites; i++) {
+        cf_fold_fini(&m->sites[i]);
+        free(m->site_names[i]);
+    }
+    cf_fold_fini(&m->pooled);
+    cf_fold_fini(&m->low);
+    cf_fold_fini(&m->high);
     free(m->folds);
+    free(m->sites);
+    free(m->site_names);
+    free(m->left_out);
     *m = (cf_metrics){0};
 }
 
@@ -253,5 +226,12 @@ void cf_metrics_question_mean_sd(const cf_metrics *m, int q, double *mean, doubl
 {
     double values[CF_METRICS_MAX_FOLDS];
     for (int i = 0; i < m->n_folds; i++) values[i] = m->folds[i].question_auc[q];
+    mean_sd(values, m->n_folds, mean, sd);
+}
+
+void cf_metrics_question_precision_mean_sd(const cf_metrics *m, int q, double *mean, double *sd)
+{
+    double values[CF_METRICS_MAX_FOLDS];
+    for (int i = 0; i < m->n_folds; i++) values[i] = m->folds[i].question_average_precision[q];
     mean_sd(values, m->n_folds, mean, sd);
 }

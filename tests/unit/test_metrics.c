@@ -203,13 +203,13 @@ static void auc_counts_ties_half(void **state)
     const bool positive[] = {true, false, true, false};
     const double same[] = {0.3, 0.3, 0.3, 0.3};
     const double perfect[] = {0.9, 0.1, 0.8, 0.2};
-    double auc = 0;
-    assert_int_equal(cf_auc_roc(scores, positive, 4, &auc), CF_OK);
-    assert_near(auc, 3.5 / 4, TINY);
-    assert_int_equal(cf_auc_roc(same, positive, 4, &auc), CF_OK);
-    assert_near(auc, 0.5, TINY);
-    assert_int_equal(cf_auc_roc(perfect, positive, 4, &auc), CF_OK);
-    assert_near(auc, 1, TINY);
+    cf_areas areas;
+    assert_int_equal(cf_auc(scores, positive, 4, &areas), CF_OK);
+    assert_near(areas.auc, 3.5 / 4, TINY);
+    assert_int_equal(cf_auc(same, positive, 4, &areas), CF_OK);
+    assert_near(areas.auc, 0.5, TINY);
+    assert_int_equal(cf_auc(perfect, positive, 4, &areas), CF_OK);
+    assert_near(areas.auc, 1, TINY);
 }
 
 static void auc_of_one_side_is_not_a_number(void **state)
@@ -217,9 +217,9 @@ static void auc_of_one_side_is_not_a_number(void **state)
     (void)state;
     const double scores[] = {0.5, 0.2};
     const bool positive[] = {true, true};
-    double auc = 0;
-    assert_int_equal(cf_auc_roc(scores, positive, 2, &auc), CF_OK);
-    assert_true(isnan(auc));
+    cf_areas areas;
+    assert_int_equal(cf_auc(scores, positive, 2, &areas), CF_OK);
+    assert_true(isnan(areas.auc));
 }
 
 /* Four rows at .9 of which three are right, two at .65 both right: (|3 - 3.6| + |2 - 1.3|) / 6. */
@@ -228,12 +228,12 @@ static void calibration_error_matches_hand_count(void **state)
     (void)state;
     const int64_t rows[] = {0, 1, 2, 3, 4, 5};
     cf_predictions p;
-    double nll = 0, ece = 0;
+    cf_calibration c;
     assert_int_equal(cf_predictions_init(&p, 6, 3), CF_OK);
     for (int i = 0; i < 6; i++) set_row(&p, i, 0, i == 0 ? 1 : 2, 2, i < 4 ? 0.9 : 0.65);
-    cf_calibration(&p, rows, 6, &nll, &ece);
-    assert_near(ece, (0.6 + 0.7) / 6, TINY);
-    assert_near(nll, -(log(0.05) + 3 * log(0.9) + 2 * log(0.65)) / 6, TINY);
+    cf_calibrate(&p, rows, 6, &c);
+    assert_near(c.ece, (0.6 + 0.7) / 6, TINY);
+    assert_near(c.nll, -(log(0.05) + 3 * log(0.9) + 2 * log(0.65)) / 6, TINY);
     cf_predictions_fini(&p);
 }
 
@@ -242,12 +242,12 @@ static void probability_zero_of_the_label_is_clipped(void **state)
     (void)state;
     const int64_t rows[] = {0};
     cf_predictions p;
-    double nll = 0, ece = 0;
+    cf_calibration c;
     assert_int_equal(cf_predictions_init(&p, 1, 3), CF_OK);
     set_row(&p, 0, 0, 0, 1, 1.0);
-    cf_calibration(&p, rows, 1, &nll, &ece);
-    assert_near(nll, -log(1e-12), TINY);
-    assert_near(ece, 1, 0);
+    cf_calibrate(&p, rows, 1, &c);
+    assert_near(c.nll, -log(1e-12), TINY);
+    assert_near(c.ece, 1, 0);
     cf_predictions_fini(&p);
 }
 
