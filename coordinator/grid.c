@@ -107,6 +107,20 @@ static cf_err check(const cf_grid_cost *cost, int n_workers, int groups)
     return CF_OK;
 }
 
+double cf_grid_ideal_seconds(const cf_grid_cost *cost, int n_workers)
+{
+    double step = cost->micro_per_step * cost->micro_seconds + cost->update_seconds;
+    return (double)cost->steps_per_fold * cost->n_folds * step / n_workers;
+}
+
+cf_err cf_grid_seconds(const cf_grid_cost *cost, int n_workers, int groups, double *seconds)
+{
+    CF_TRY(check(cost, n_workers, groups));
+    *seconds =
+        cf_grid_makespan(cost, n_workers, groups > 0 ? groups : best_groups(cost, n_workers));
+    return CF_OK;
+}
+
 cf_err cf_grid_plan(const cf_grid_cost *cost, int n_workers, int groups, cf_grid *grid)
 {
     int folds_of[CF_GRID_MAX_FOLDS];
@@ -122,8 +136,7 @@ cf_err cf_grid_plan(const cf_grid_cost *cost, int n_workers, int groups, cf_grid
             grid->group_of_worker[worker++] = g;
     deal_folds(n_workers, grid->n_groups, cost->n_folds, folds_of, grid->group_of_fold);
     grid->seconds = cf_grid_makespan(cost, n_workers, grid->n_groups);
-    double step = cost->micro_per_step * cost->micro_seconds + cost->update_seconds;
-    grid->ideal_seconds = (double)cost->steps_per_fold * cost->n_folds * step / n_workers;
+    grid->ideal_seconds = cf_grid_ideal_seconds(cost, n_workers);
 out:
     if (err != CF_OK) cf_grid_fini(grid);
     return err;

@@ -39,5 +39,10 @@ void cf_grid_fini(cf_grid *grid);
 /* Predicted makespan of a given number of groups, 1 <= groups <= min(workers, folds). The cost
  * model stands in grid.c. */
 double cf_grid_makespan(const cf_grid_cost *cost, int n_workers, int groups);
+/* The same as cf_grid_plan's `seconds`, without the plan. */
+CF_CHECKED cf_err cf_grid_seconds(const cf_grid_cost *cost, int n_workers, int groups,
+                                  double *seconds);
+/* All work spread evenly over the workers, without communication. */
+double cf_grid_ideal_seconds(const cf_grid_cost *cost, int n_workers);
 
 #endif
