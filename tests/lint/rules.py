@@ -26,7 +26,7 @@ VENDOR = {
     r"(oneapi/dnnl/)?dnnl.*\.h": r"kernels/cpu/dnnl[^/]*",
     r"png\.h|j(peglib|error)\.h|turbojpeg\.h|setjmp\.h": r"tests/|worker/data/[^/]*(image|png|jpeg)[^/]*",
     r"tiff(io)?\.h": r"tests/|worker/data/image_tiff\.c",
-    r"cairo.*\.h": r"tests/|worker/data/sheet[^/]*\.c",
+    r"cairo.*\.h": r"tests/|worker/data/sheet[^/]*\.c|coordinator/canvas_png\.c",
     r"vl/.*\.h": r"worker/data/check_(near|sift)\.c",
     r"yaml\.h": r"proto/yaml\.[ch]",
     r"jansson\.h": r"proto/safetensors_read\.c|tests/",
