@@ -51,6 +51,7 @@ typedef struct cf_predictions {
     int n_classes;
     char **ids;         /* owned strings, [n] */
     char **sites;       /* owned strings, [n] */
+    char **patients;    /* owned strings, [n], "" or NULL where not known; NULL: known of none */
     int32_t *folds;     /* [n]; CF_FOLD_MEAN: the mean of several networks, an empty cell */
     int32_t *labels;    /* [n] class index, or CF_LABEL_UNKNOWN, an empty cell */
     int32_t *predicted; /* [n] class index: highest probability, the first on a tie; reading keeps
@@ -63,7 +64,7 @@ CF_CHECKED cf_err cf_predictions_init(cf_predictions *p, int64_t n, int n_classe
 void cf_predictions_fini(cf_predictions *p);
 /* Columns id,site,fold,label,predicted, then p_<CODE> a class. Also reads p_<NODE> or z_<NODE>
  * (logits, softmax taken) columns of unmerged nodes; site and fold may be missing ("" and 0), a
- * fold's cell empty (0).
+ * fold's cell empty (0); a column patient is read where there is one.
  * Errors: CF_E_DATA with path:line:column: missing column, unknown label, bad number, probabilities
  * that do not sum to one within 1e-3, a predicted class that is not the highest, duplicate id
  * within a fold, no rows, p_ or z_ columns beyond the scheme's. */

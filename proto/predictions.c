@@ -41,8 +41,10 @@ void cf_predictions_fini(cf_predictions *p)
 {
     for (int64_t i = 0; p->ids && i < p->n; i++) free(p->ids[i]);
     for (int64_t i = 0; p->sites && i < p->n; i++) free(p->sites[i]);
+    for (int64_t i = 0; p->patients && i < p->n; i++) free(p->patients[i]);
     free(p->ids);
     free(p->sites);
+    free(p->patients);
     free(p->folds);
     free(p->labels);
     free(p->predicted);
@@ -54,7 +56,7 @@ typedef enum value_kind { CLASS_P, NODE_P, NODE_Z } value_kind;
 
 /* Where the columns of a predictions file stand. */
 typedef struct layout {
-    int id, site, fold, label, predicted; /* site, fold: -1 for none */
+    int id, site, patient, fold, label, predicted; /* site, patient, fold: -1 for none */
     value_kind kind;
     bool labels_may_lack;
     int n_values;
@@ -122,6 +124,7 @@ static cf_err find_columns(const cf_csv *csv, const cf_scheme *s, layout *l)
     CF_TRY(require_column(csv, "label", &l->label));
     CF_TRY(require_column(csv, "predicted", &l->predicted));
     l->site = cf_csv_column(csv, "site");
+    l->patient = cf_csv_column(csv, "patient");
     l->fold = cf_csv_column(csv, "fold");
     CF_TRY(cf_new(&l->columns, room, sizeof *l->columns));
     CF_TRY(cf_new(&l->values, room, sizeof *l->values));
@@ -217,6 +220,7 @@ static cf_err read_row(const cf_csv *csv, int64_t row, const layout *l, const cf
     if (id[0] == '\0') return cf_csv_fail(csv, row, l->id, "an empty id");
     CF_TRY(cf_strdup(id, &p->ids[i]));
     CF_TRY(cf_strdup(l->site >= 0 ? cf_csv_cell(csv, row, l->site) : "", &p->sites[i]));
+    if (l->patient >= 0) CF_TRY(cf_strdup(cf_csv_cell(csv, row, l->patient), &p->patients[i]));
     if (l->fold >= 0) CF_TRY(read_fold(csv, row, l->fold, &p->folds[i]));
     if (l->labels_may_lack && cf_csv_cell(csv, row, l->label)[0] == '\0') {
         p->labels[i] = CF_LABEL_UNKNOWN;
@@ -282,6 +286,7 @@ static cf_err read_file(const char *path, const cf_scheme *s, bool labels_may_la
     CF_TRY_GOTO(find_columns(&csv, s, &l), out);
     if (csv.n_rows < 2) CF_TRY_GOTO(cf_csv_fail(&csv, 0, 0, "a header without rows"), out);
     CF_TRY_GOTO(cf_predictions_init(p, csv.n_rows - 1, s->n_classes), out);
+    if (l.patient >= 0) CF_TRY_GOTO(cf_new(&p->patients, (size_t)p->n, sizeof *p->patients), out);
     for (int64_t row = 1; row < csv.n_rows; row++) CF_TRY_GOTO(read_row(&csv, row, &l, s, p), out);
     CF_TRY_GOTO(refuse_duplicates(&csv, &l, p), out);
 out:
@@ -309,10 +314,12 @@ void cf_predictions_drop_unknown(cf_predictions *p)
         if (p->labels[i] == CF_LABEL_UNKNOWN) {
             free(p->ids[i]);
             free(p->sites[i]);
+            if (p->patients) free(p->patients[i]);
             continue;
         }
         p->ids[kept] = p->ids[i];
         p->sites[kept] = p->sites[i];
+        if (p->patients) p->patients[kept] = p->patients[i];
         p->folds[kept] = p->folds[i];
         p->labels[kept] = p->labels[i];
         p->predicted[kept] = p->predicted[i];

@@ -264,6 +264,24 @@ static void rows_without_a_label_are_read_where_they_may(void **state)
     cf_predictions_fini(&p);
 }
 
+static void patients_are_read_where_there_are_any(void **state)
+{
+    (void)state;
+    cf_predictions p = must_read("id,label,predicted,p_A,p_B,p_C\nx,A,A,1,0,0\n");
+    assert_null(p.patients);
+    cf_predictions_fini(&p);
+    const char *text = "id,patient,label,predicted,p_A,p_B,p_C\n"
+                       "x,P1,A,A,1,0,0\ny,P2,,A,1,0,0\nz,,B,A,1,0,0\n";
+    assert_int_equal(cf_file_save(path, text, strlen(text)), CF_OK);
+    assert_int_equal(cf_predictions_read_any(path, &scheme, &p), CF_OK);
+    assert_string_equal(p.patients[1], "P2");
+    cf_predictions_drop_unknown(&p);
+    assert_int_equal(p.n, 2);
+    assert_string_equal(p.patients[0], "P1");
+    assert_string_equal(p.patients[1], "");
+    cf_predictions_fini(&p);
+}
+
 static void unknown_labels_and_means_are_written_as_empty_cells(void **state)
 {
     (void)state;
@@ -308,6 +326,7 @@ int main(void)
         cmocka_unit_test(sums_within_a_thousandth_are_taken),
         cmocka_unit_test(predictions_survive_write_and_read),
         cmocka_unit_test(rows_without_a_label_are_read_where_they_may),
+        cmocka_unit_test(patients_are_read_where_there_are_any),
         cmocka_unit_test(unknown_labels_and_means_are_written_as_empty_cells),
         cmocka_unit_test(unwritable_folder_is_a_disk_error),
         cmocka_unit_test(missing_file_is_a_data_error),
