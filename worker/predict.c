@@ -11,6 +11,7 @@
 #include "worker/data/loader.h"
 #include "worker/data/stain.h"
 #include "worker/engine.h"
+#include "worker/models.h"
 
 typedef struct predictor {
     const cf_saved *run;               /* borrowed */
@@ -22,11 +23,14 @@ typedef struct predictor {
     float *host;             /* owned, [n_weights + n_state] */
     float *weights, *state;  /* owned, backend memory */
     float *logits;           /* owned, [batch][n_nodes] */
-    double *nodes, *classes; /* owned, [n_nodes], [n_classes] of one image */
-    int64_t *images;      /* owned, [n]: every image, one site after the other where norms adapt */
-    int64_t *ends;        /* owned, [n_groups]: where each of these groups ends */
-    int n_groups;         /* 1, or the sites */
-    int64_t *order;       /* owned, [n + batch]: cf_adapt_images; NULL: not wanted */
+    double *nodes, *classes; /* owned, [n_nodes] of one image, [batch][n_classes] */
+    int dense;               /* the last dense node */
+    float *features;         /* owned, [batch] of what it reads; NULL: not wanted */
+    int64_t *images; /* owned, [n]: a fold's images, one site after the other where norms adapt */
+    int64_t *ends;   /* owned, [n_groups]: where each of these groups ends */
+    int n_groups;    /* 1, or the sites */
+    int64_t n_total; /* images times networks */
+    int64_t *order;  /* owned, [n + batch]: cf_adapt_images; NULL: not wanted */
     int64_t n_reported;   /* images that progress knows of, adapting and predicting */
     cf_stain_map *stains; /* owned, [n]; NULL: images keep theirs */
     double *p;            /* borrowed, [n][n_classes]: sums, then means */
@@ -73,17 +77,53 @@ static cf_err map_stains(predictor *w)
     return CF_OK;
 }
 
+static bool is_seen(const predictor *w, int fold, int64_t image)
+{
+    return w->options->fold_of == NULL || w->options->fold_of[image] == fold;
+}
+
 /* A site's moments are its own, so each is predicted by itself where norms adapt. */
-static void group_images(predictor *w)
+static void group_images(predictor *w, int fold)
 {
     const cf_cells *c = w->cells;
     int n_sites = adapts(w) && c->site_names.n > 1 ? (int)c->site_names.n : 1;
     int64_t n = 0;
+    w->n_groups = 0;
     for (int site = 0; site < n_sites; site++) {
         for (int64_t i = 0; i < c->n; i++)
-            if (n_sites == 1 || c->sites[i] == site) w->images[n++] = i;
+            if (is_seen(w, fold, i) && (n_sites == 1 || c->sites[i] == site)) w->images[n++] = i;
         w->ends[w->n_groups++] = n;
     }
+}
+
+static int64_t count_passes(const predictor *w)
+{
+    int64_t n = 0;
+    for (int f = 0; f < w->run->n_folds; f++)
+        for (int64_t i = 0; i < w->cells->n; i++) n += is_seen(w, w->run->folds[f], i);
+    return n;
+}
+
+static int dense_node(const cf_graph *g)
+{
+    int node = g->n_nodes - 1;
+    while (node > 0 && g->nodes[node].op != CF_OP_DENSE) node--;
+    return node;
+}
+
+static int64_t n_features(const cf_graph *g)
+{
+    cf_shape s = g->nodes[dense_node(g)].in_shape;
+    return s.h * s.w * s.c;
+}
+
+cf_err cf_predict_n_features(const cf_saved *run, int64_t *n)
+{
+    cf_graph *g = NULL;
+    CF_TRY(cf_model_build(&run->config, &run->scheme, 1, &g));
+    *n = n_features(g);
+    cf_graph_destroy(g);
+    return CF_OK;
 }
 
 static cf_err allocate(predictor *w)
@@ -91,21 +131,23 @@ static cf_err allocate(predictor *w)
     cf_engine *e = &w->engine;
     size_t n = (size_t)w->cells->n, n_weights = (size_t)e->graph->n_weights;
     size_t n_state = (size_t)e->graph->n_state, n_nodes = (size_t)e->graph->n_outputs;
+    size_t batch = (size_t)e->config->train_micro_batch;
     void *memory = NULL;
     CF_TRY(cf_new(&w->host, n_weights + n_state, sizeof *w->host));
     CF_TRY(e->ops->alloc(e->backend, n_weights * sizeof(float), &memory));
     w->weights = memory;
     CF_TRY(e->ops->alloc(e->backend, (n_state + 1) * sizeof(float), &memory));
     w->state = memory;
-    CF_TRY(cf_new(&w->logits, (size_t)e->config->train_micro_batch * n_nodes, sizeof *w->logits));
+    CF_TRY(cf_new(&w->logits, batch * n_nodes, sizeof *w->logits));
     CF_TRY(cf_new(&w->nodes, n_nodes, sizeof *w->nodes));
-    CF_TRY(cf_new(&w->classes, (size_t)w->run->scheme.n_classes, sizeof *w->classes));
+    CF_TRY(cf_new(&w->classes, batch * (size_t)w->run->scheme.n_classes, sizeof *w->classes));
+    if (w->options->features)
+        CF_TRY(cf_new(&w->features, batch * (size_t)n_features(e->graph), sizeof *w->features));
     CF_TRY(cf_new(&w->images, n, sizeof *w->images));
     CF_TRY(cf_new(&w->ends, w->cells->site_names.n + 1, sizeof *w->ends));
-    group_images(w);
     CF_TRY(map_stains(w));
     if (!adapts(w)) return CF_OK;
-    return cf_new(&w->order, n + (size_t)e->config->train_micro_batch, sizeof *w->order);
+    return cf_new(&w->order, n + batch, sizeof *w->order);
 }
 
 static cf_err set_up(predictor *w)
@@ -119,6 +161,8 @@ static cf_err set_up(predictor *w)
                        "%s: the network has no batch norm, so there are no moments to "
                        "take from the images",
                        w->run->dir);
+    w->dense = dense_node(e->graph);
+    w->n_total = count_passes(w);
     CF_TRY(compile(w));
     CF_TRY(allocate(w));
     return create_loader(w);
@@ -132,6 +176,7 @@ static void tear_down(predictor *w)
     free(w->order);
     free(w->ends);
     free(w->images);
+    free(w->features);
     free(w->classes);
     free(w->nodes);
     free(w->logits);
@@ -163,7 +208,7 @@ static cf_err report(void *context, int n)
 {
     predictor *w = context;
     const cf_predict_options *o = w->options;
-    int64_t total = w->cells->n * w->run->n_folds * (o->n_turns + adapts(w));
+    int64_t total = w->n_total * (o->n_turns + adapts(w));
     w->n_reported += n;
     if (o->progress == NULL || o->progress(o->context, w->n_reported, total)) return CF_OK;
     return cf_fail(CF_E_UNEXPECTED, "interrupted after %lld of %lld images and networks",
@@ -223,21 +268,38 @@ static cf_err request_all(predictor *w, int fold, int turn, group g)
     return CF_OK;
 }
 
-/* p += the probabilities of images[0..n). */
+/* classes, and p += the probabilities of images[0..n). */
 static cf_err add_probabilities(predictor *w, int fold, const int64_t *images, int n)
 {
     const cf_scheme *s = &w->run->scheme;
     for (int i = 0; i < n; i++) {
         const float *logits = w->logits + (int64_t)i * s->n_nodes;
         double *p = w->p + images[i] * s->n_classes;
+        double *classes = w->classes + (int64_t)i * s->n_classes;
         for (int o = 0; o < s->n_nodes; o++)
             if (!isfinite(logits[o]))
                 return cf_fail(CF_E_NUMERIC, "fold %d: output %d of image %s is %g", fold, o,
                                w->cells->ids[images[i]], (double)logits[o]);
-        cf_scheme_probabilities(s, logits, w->nodes, w->classes);
-        for (int k = 0; k < s->n_classes; k++) p[k] += w->classes[k];
+        cf_scheme_probabilities(s, logits, w->nodes, classes);
+        for (int k = 0; k < s->n_classes; k++) p[k] += classes[k];
     }
     return CF_OK;
+}
+
+static cf_err hand_over(predictor *w, int fold, int turn, const int64_t *images, int n)
+{
+    const cf_predict_options *o = w->options;
+    cf_engine *e = &w->engine;
+    int node = e->graph->nodes[w->dense].in;
+    if (o->pass == NULL) return CF_OK;
+    if (o->features) CF_TRY(e->ops->peek(e->infer, node, CF_SLOT_Z, w->features));
+    cf_predict_pass pass = {.fold = fold,
+                            .turn = turn,
+                            .n = n,
+                            .images = images,
+                            .p = w->classes,
+                            .features = w->features};
+    return o->pass(o->pass_context, &pass);
 }
 
 static cf_err predict_turn(predictor *w, int fold, int turn, group g)
@@ -252,6 +314,7 @@ static cf_err predict_turn(predictor *w, int fold, int turn, group g)
         cf_batch b = cf_prepared_batch(&prepared, CF_MODE_INFER);
         CF_TRY(e->ops->infer(e->infer, &b, w->logits));
         CF_TRY(add_probabilities(w, fold, w->images + first, prepared.n_images));
+        CF_TRY(hand_over(w, fold, turn, w->images + first, prepared.n_images));
         w->times->n_passes += prepared.n_images;
         CF_TRY(report(w, prepared.n_images));
     }
@@ -274,6 +337,7 @@ static cf_err predict_group(predictor *w, int fold, group g)
 static cf_err predict_all(predictor *w)
 {
     for (int f = 0; f < w->run->n_folds; f++) {
+        group_images(w, w->run->folds[f]);
         CF_TRY(load_fold(w, w->run->folds[f]));
         for (int k = 0; k < w->n_groups; k++) {
             group g = {k > 0 ? w->ends[k - 1] : 0, w->ends[k]};
@@ -281,7 +345,7 @@ static cf_err predict_all(predictor *w)
         }
     }
     int64_t n = w->cells->n * w->run->scheme.n_classes;
-    double share = w->run->n_folds * w->options->n_turns;
+    double share = (w->options->fold_of == NULL ? w->run->n_folds : 1) * w->options->n_turns;
     for (int64_t i = 0; i < n; i++) w->p[i] /= share;
     return CF_OK;
 }
