@@ -85,6 +85,9 @@ static void take_signal(child *c, int number)
     c->last = number;
     c->n_asked++;
     if (c->n_asked == 1) {
+        char storage[32];
+        cf_log_info("signal %s: the ranks are asked to save and to stop, by USR1",
+                    cf_signal_name(number, storage));
         c->first_ns = now;
         c->waiting = true;
     } else if (c->n_asked == 2) {
