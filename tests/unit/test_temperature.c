@@ -95,7 +95,7 @@ static void fit_ends_at_the_range_where_there_is_no_best(void **state)
     certain_rows(&p, 0, 4, 4, 0, 0.9); /* all right: as sure as can be */
     assert_int_equal(cf_temperature_fit(&p, &t), CF_OK);
     assert_true(t >= CF_TEMPERATURE_MIN && t < 0.05); /* at .05 the loss is below 1e-19 */
-    certain_rows(&p, 0, 4, 1, 0, 0.9); /* worse than chance */
+    certain_rows(&p, 0, 4, 1, 0, 0.9);                /* worse than chance */
     assert_int_equal(cf_temperature_fit(&p, &t), CF_OK);
     assert_near(t, CF_TEMPERATURE_MAX, 1e-9);
     certain_rows(&p, 0, 4, 0, 0, 1); /* the label has probability 0 in every row */

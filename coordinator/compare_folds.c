@@ -1,0 +1,115 @@
+#include "coordinator/compare_folds.h"
+
+#include <math.h>
+#include <stdlib.h>
+
+#include "coordinator/metrics_fold.h"
+#include "kernels/base/mem.h"
+
+enum { N_FIGURES = 4 };
+
+/* Differences of each figure over the folds that were looked at. */
+typedef struct fold_figures {
+    double differences[N_FIGURES][CF_METRICS_MAX_FOLDS];
+    double test_to_train; /* sum over folds */
+    int n;
+} fold_figures;
+
+/* A fold's figures of one side, without areas: those take long and are not compared. */
+static cf_err fold_of(const cf_scheme *s, const cf_predictions *p, const int64_t *rows, int64_t n,
+                      double figures[N_FIGURES])
+{
+    cf_fold_metrics f = {0};
+    cf_calibration c;
+    cf_err err = cf_fold_alloc(s, &f);
+    if (err == CF_OK) {
+        for (int64_t i = 0; i < n; i++)
+            f.confusion[(int64_t)p->labels[rows[i]] * s->n_classes + p->predicted[rows[i]]]++;
+        cf_fold_from_confusion(s, &f);
+        cf_calibrate(p, rows, n, &c);
+        figures[0] = f.accuracy;
+        figures[1] = f.balanced_accuracy;
+        figures[2] = f.macro_f1;
+        figures[3] = c.nll;
+    }
+    cf_fold_fini(&f);
+    return err;
+}
+
+static cf_err add_fold(const cf_scheme *s, const cf_predictions *a, const cf_predictions *b,
+                       const int64_t *rows_a, const int64_t *rows_b, int64_t n, int64_t total,
+                       fold_figures *folds)
+{
+    double in_a[N_FIGURES], in_b[N_FIGURES];
+    CF_TRY(fold_of(s, a, rows_a, n, in_a));
+    CF_TRY(fold_of(s, b, rows_b, n, in_b));
+    for (int i = 0; i < N_FIGURES; i++) folds->differences[i][folds->n] = in_a[i] - in_b[i];
+    folds->test_to_train += (double)n / (double)(total - n);
+    folds->n++;
+    return CF_OK;
+}
+
+typedef struct pair {
+    int32_t fold;
+    int64_t place;
+} pair;
+
+static int by_fold(const void *x, const void *y)
+{
+    const pair *p = x, *q = y;
+    if (p->fold != q->fold) return p->fold < q->fold ? -1 : 1;
+    return (p->place > q->place) - (p->place < q->place);
+}
+
+/* Whether both sides have the same folds, two or more of them and no more than are taken. */
+static bool folds_agree(const cf_predictions *a, const cf_predictions *b, const int64_t *rows_a,
+                        const int64_t *rows_b, int64_t n)
+{
+    for (int64_t i = 0; i < n; i++)
+        if (a->folds[rows_a[i]] != b->folds[rows_b[i]] || a->folds[rows_a[i]] < 0) return false;
+    return true;
+}
+
+static cf_err all_folds(const cf_scheme *s, const cf_predictions *a, const cf_predictions *b,
+                        const int64_t *rows_a, const int64_t *rows_b, int64_t n,
+                        fold_figures *folds)
+{
+    pair *order = NULL;
+    int64_t *in_a = NULL, *in_b = NULL, end;
+    cf_err err = CF_OK;
+    CF_TRY_GOTO(cf_new(&order, (size_t)n, sizeof *order), out);
+    CF_TRY_GOTO(cf_new(&in_a, (size_t)n, sizeof *in_a), out);
+    CF_TRY_GOTO(cf_new(&in_b, (size_t)n, sizeof *in_b), out);
+    for (int64_t i = 0; i < n; i++) order[i] = (pair){a->folds[rows_a[i]], i};
+    qsort(order, (size_t)n, sizeof *order, by_fold);
+    for (int64_t i = 0; i < n; i++) {
+        in_a[i] = rows_a[order[i].place];
+        in_b[i] = rows_b[order[i].place];
+    }
+    if (order[0].fold == order[n - 1].fold) goto out; /* one fold: nothing to go by */
+    for (int64_t begin = 0; begin < n && folds->n < CF_METRICS_MAX_FOLDS; begin = end) {
+        for (end = begin; end < n && order[end].fold == order[begin].fold; end++) continue;
+        CF_TRY_GOTO(add_fold(s, a, b, in_a + begin, in_b + begin, end - begin, n, folds), out);
+    }
+out:
+    free(in_b);
+    free(in_a);
+    free(order);
+    return err;
+}
+
+cf_err cf_compare_folds(const cf_scheme *s, const cf_predictions *a, const cf_predictions *b,
+                        const int64_t *rows_a, const int64_t *rows_b, int64_t n, cf_comparison *c)
+{
+    cf_fold_test *tests[N_FIGURES] = {&c->fold_accuracy, &c->fold_balanced_accuracy,
+                                      &c->fold_macro_f1, &c->fold_nll};
+    fold_figures *folds = NULL;
+    CF_TRY(cf_new(&folds, 1, sizeof *folds));
+    cf_err err = CF_OK;
+    if (folds_agree(a, b, rows_a, rows_b, n)) err = all_folds(s, a, b, rows_a, rows_b, n, folds);
+    for (int i = 0; i < N_FIGURES; i++)
+        *tests[i] = cf_fold_test_corrected(folds->differences[i], folds->n,
+                                           folds->n ? folds->test_to_train / folds->n : 0);
+    free(folds);
+    return err;
+}
