@@ -50,6 +50,9 @@ typedef struct cf_compile_options {
     cf_dtype dtype;   /* of activations; weights' masters and sums are fp32 or int64 */
     cf_reduce reduce; /* element type of sums: int64_t or float */
     bool deterministic;
+    /* Training with weights that stand still: gradients of activations only, from the loss down to
+     * the first node that is kept (cf_graph_keep). Of the sums only loss and correct are of use. */
+    bool frozen;
     bool timed;          /* measure phases, even where that costs time (cuda: no graph, events) */
     bool may_tune;       /* time engine candidates for shapes that `engines` does not hold */
     const char *engines; /* file of engine choices, read and, with may_tune, added to; NULL: none */

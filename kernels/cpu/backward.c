@@ -73,11 +73,12 @@ static cf_err conv_backward_chunk(cf_program *p, int node, int64_t chunk)
         cf_norm_backward(&pass);
     }
     int in = p->graph->nodes[node].in;
-    if (own->conv.tiled && p->nodes[in].passing)
+    bool tiled = own->conv.tiled && !p->options.frozen;
+    if (tiled && p->nodes[in].passing)
         cf_cpu_write_output(p, in, cf_cpu_first_slice(p, node, chunk, in),
                             cf_cpu_first_slice(p, node, chunk + 1, in));
     start = cf_cpu_lap(p, CF_PHASE_NORM, start);
-    if (own->conv.tiled) {
+    if (tiled) {
         cf_conv_backward_tiles(&own->conv, chunk);
         start = cf_cpu_lap(p, CF_PHASE_WEIGHTS, start);
     }
@@ -149,6 +150,7 @@ static cf_err backward_conv(cf_program *p, int node, void *sums)
     if (!own->reduced) CF_TRY(cf_cpu_for_chunks(p, node, reduce_chunk));
     CF_TRY(finish_reduce(p, node, sums));
     CF_TRY(cf_cpu_for_chunks(p, node, backward_chunk));
+    if (p->options.frozen) return CF_OK;
     const float *gradient = NULL;
     int64_t start = cf_clock_ns();
     CF_TRY(cf_conv_backward_weights(&own->conv, &gradient));
@@ -213,7 +215,8 @@ cf_err cf_cpu_backward(cf_program *p, void *sums)
 {
     CF_TRY(add_moments(p, sums));
     CF_TRY(add_loss(p, sums));
-    for (int i = p->graph->n_nodes - 2; i > 0; i--) {
+    int end = p->options.frozen ? cf_graph_first_kept(p->graph) : 0;
+    for (int i = p->graph->n_nodes - 2; i > end; i--) {
         switch (p->graph->nodes[i].op) {
         case CF_OP_DENSE:
             CF_TRY(backward_dense(p, i, sums));

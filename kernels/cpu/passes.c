@@ -148,6 +148,7 @@ int64_t cf_cpu_lap(cf_program *p, cf_phase phase, int64_t start)
 
 cf_err cf_cpu_add(cf_program *p, void *sums, int param, const float *values)
 {
+    if (p->options.frozen) return CF_OK;
     const cf_param *t = &p->graph->params[param];
     bool state = t->kind == CF_PARAM_MEAN || t->kind == CF_PARAM_VAR;
     int bits = state ? CF_EXACT_STATE_BITS : CF_EXACT_GRAD_BITS;

@@ -121,7 +121,7 @@ typedef cf_err (*cf_cpu_chunk_fn)(cf_program *p, int node, int64_t chunk);
 CF_CHECKED cf_err cf_cpu_for_chunks(cf_program *p, int node, cf_cpu_chunk_fn fn);
 /* Adds the time since `start` to a phase (first thread only) and returns the time now. */
 int64_t cf_cpu_lap(cf_program *p, cf_phase phase, int64_t start);
-/* cf_sums_add with the error that names the parameter. */
+/* cf_sums_add with the error that names the parameter; nothing where weights are frozen. */
 CF_CHECKED cf_err cf_cpu_add(cf_program *p, void *sums, int param, const float *values);
 
 /* forward.c, backward.c */

@@ -122,7 +122,7 @@ static cf_err backward_conv(cf_program *p, int node, void *sums)
     cf_cuda_gradient gy;
     if (!p->nodes[node].summed_by_reader) CF_TRY(reduce_gradient(p, node));
     CF_TRY(gradient_of(p, node, &gy));
-    CF_TRY(weights_pass(p, node, &gy, sums));
+    if (!p->options.frozen) CF_TRY(weights_pass(p, node, &gy, sums));
     return data_pass(p, node, &gy);
 }
 
@@ -189,7 +189,8 @@ cf_err cf_cuda_backward(cf_program *p, void *sums)
     CF_TRY(cf_cuda_add_moments(p, sums));
     CF_TRY(cf_cuda_mark(p, CF_PHASE_SUMS));
     CF_TRY(loss_and_gradient(p, sums));
-    for (int i = p->graph->n_nodes - 2; i > 0; i--) {
+    int end = p->options.frozen ? cf_graph_first_kept(p->graph) : 0;
+    for (int i = p->graph->n_nodes - 2; i > end; i--) {
         switch (p->graph->nodes[i].op) {
         case CF_OP_DENSE:
             CF_TRY(backward_dense(p, i, sums));

@@ -21,6 +21,18 @@ void cf_graph_destroy(cf_graph *graph)
     free(graph);
 }
 
+void cf_graph_keep(cf_graph *g, int node)
+{
+    g->nodes[node].kept = true;
+}
+
+int cf_graph_first_kept(const cf_graph *g)
+{
+    int i = 0;
+    while (i < g->n_nodes && !g->nodes[i].kept) i++;
+    return i < g->n_nodes ? i : 0;
+}
+
 int cf_graph_find(const cf_graph *g, const char *name)
 {
     for (int i = 0; i < g->n_nodes; i++) {

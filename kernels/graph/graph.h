@@ -84,6 +84,7 @@ typedef struct cf_node {
     int n_uses;
     int uses[CF_GRAPH_MAX_USES];
     int64_t macs; /* multiply-accumulates of the forward pass for one image */
+    bool kept;    /* cf_graph_keep */
 } cf_node;
 
 typedef struct cf_graph {
@@ -120,6 +121,13 @@ CF_CHECKED cf_err cf_graph_dense(cf_graph *g, const char *name, int in, int64_t 
  * s/n_classes on every class. */
 CF_CHECKED cf_err cf_graph_loss(cf_graph *g, int in, const int *class_of, int n_classes,
                                 float smoothing);
+
+/* From the next plan on, nothing is written over the node's output, nor over the gradient that its
+ * first reader gives it, before the run has ended: both can be looked at (cf_backend_ops.peek). Of a
+ * convolution the second is not kept, since its own gradient takes that place. */
+void cf_graph_keep(cf_graph *g, int node);
+/* 0 where none is kept. */
+int cf_graph_first_kept(const cf_graph *g);
 
 /* The node called `name`, or -1. */
 int cf_graph_find(const cf_graph *g, const char *name);

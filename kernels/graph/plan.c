@@ -61,6 +61,12 @@ static int last_read_of_output(const cf_graph *g, int i)
     return last;
 }
 
+/* The step until which a buffer lives that holds the output of `node` or its gradient. */
+static int end_of_life(const cf_graph *g, int node, int last)
+{
+    return g->nodes[node].kept ? backward_step(g, 0) : last;
+}
+
 static void plan_activations(const cf_graph *g, int i, cf_memory_plan *plan)
 {
     const cf_node *node = &g->nodes[i];
@@ -68,7 +74,8 @@ static void plan_activations(const cf_graph *g, int i, cf_memory_plan *plan)
     if (node->op == CF_OP_LOSS) return;
     bool train = plan->mode == CF_MODE_TRAIN;
     size_t bytes = shape_bytes(node->out_shape, item_bytes(g, i, plan->dtype));
-    make(&slots[CF_SLOT_Z], bytes, i, train ? last_read_of_output(g, i) : last_reader(g, i));
+    int last = train ? last_read_of_output(g, i) : last_reader(g, i);
+    make(&slots[CF_SLOT_Z], bytes, i, end_of_life(g, i, last));
     if (node->op != CF_OP_CONV || node->conv.norm == CF_NORM_NONE) return;
     make(&slots[CF_SLOT_Y], bytes, i, train ? backward_step(g, i) : i);
     if (!train) {
@@ -95,7 +102,8 @@ static void plan_gradients(const cf_graph *g, int i, cf_memory_plan *plan)
     if (g->nodes[node->in].op != CF_OP_INPUT) {
         size_t bytes = shape_bytes(node->in_shape, item_bytes(g, node->in, plan->dtype));
         int first = node->op == CF_OP_LOSS ? i : now; /* the loss may give it in its forward */
-        make(&slots[CF_SLOT_GIN], bytes, first, backward_step(g, node->in));
+        int last = end_of_life(g, node->in, backward_step(g, node->in));
+        make(&slots[CF_SLOT_GIN], bytes, first, last);
     }
     if (node->op == CF_OP_LOSS) return;
     size_t bytes = shape_bytes(node->out_shape, item_bytes(g, i, plan->dtype));

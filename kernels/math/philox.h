@@ -25,7 +25,8 @@ enum cf_purpose {
     CF_PURPOSE_STAIN = 8,     /* stain perturbation */
     CF_PURPOSE_BOOTSTRAP = 9, /* resampling in metrics */
     CF_PURPOSE_ADAPT = 10,    /* order of images whose moments are taken */
-    CF_PURPOSE_UMAP = 11      /* first positions, and which points repel each other */
+    CF_PURPOSE_UMAP = 11,     /* first positions, and which points repel each other */
+    CF_PURPOSE_EXPLAIN = 12   /* noise over an image; draw = sample */
 };
 
 CF_HD void cf_philox4x32(const uint32_t counter[4], const uint32_t key[2], uint32_t out[4])

@@ -1,0 +1,227 @@
+#include "worker/insight/explainer.h"
+
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "kernels/base/mem.h"
+
+/* How far above the scores the constant output stands: near enough that none of their exponentials
+ * beside it underflows in fp32 (e^-87), far enough that it leaves them next to no probability. */
+enum { START = 40, ABOVE = 17, TOO_NEAR = 8, TOO_FAR = 60 };
+
+struct cf_explainer {
+    const cf_backend_ops *ops; /* borrowed */
+    cf_backend *backend;       /* borrowed */
+    const cf_graph *trained;   /* borrowed */
+    cf_explain_target target;
+    cf_explain_graph x;
+    cf_memory_plan plan;
+    cf_program *program;
+    float *network; /* owned, [trained->n_weights] as given: the head is taken from it */
+    float *folded;  /* owned, [x.graph->n_weights] */
+    float *weights; /* owned, backend memory: the same */
+    void *sums;     /* owned, backend memory */
+    size_t sums_bytes;
+    int *labels; /* owned, [batch] zeros: the class aimed at */
+    float *logits, *image_gradient, *layer_output, *layer_gradient; /* owned; NULL: not wanted */
+    double *scores, *factors;                                       /* owned, [batch] */
+    int class;                                                      /* aimed at; -1: none */
+    int n_nodes;                                                    /* of that class */
+    double constant;
+};
+
+/* ---- setting up -------------------------------------------------------------------------------
+ */
+
+static cf_err compile(cf_explainer *e, const char *engines)
+{
+    cf_compile_options o = {.mode = CF_MODE_TRAIN,
+                            .dtype = CF_F32,
+                            .reduce = CF_REDUCE_FAST,
+                            .deterministic = true,
+                            .frozen = true,
+                            .engines = engines};
+    CF_TRY(cf_graph_plan(e->x.graph, o.mode, o.dtype, &e->plan));
+    return e->ops->compile(e->backend, e->x.graph, &e->plan, &o, &e->program);
+}
+
+static cf_err allocate_outputs(cf_explainer *e)
+{
+    const cf_node *nodes = e->x.graph->nodes;
+    size_t n = (size_t)e->target.batch;
+    CF_TRY(cf_new(&e->labels, n, sizeof *e->labels));
+    CF_TRY(cf_new(&e->scores, n, sizeof *e->scores));
+    CF_TRY(cf_new(&e->factors, n, sizeof *e->factors));
+    CF_TRY(cf_new(&e->logits, n * (size_t)(e->x.n_rows + 1), sizeof *e->logits));
+    if (e->x.image >= 0) {
+        size_t elements = (size_t)cf_shape_elements(nodes[e->x.image].out_shape);
+        CF_TRY(cf_new_aligned(&e->image_gradient, elements, sizeof(float)));
+    }
+    if (e->x.layer < 0) return CF_OK;
+    size_t elements = (size_t)cf_shape_elements(nodes[e->x.layer].out_shape);
+    CF_TRY(cf_new_aligned(&e->layer_output, elements, sizeof(float)));
+    return cf_new_aligned(&e->layer_gradient, elements, sizeof(float));
+}
+
+static cf_err allocate(cf_explainer *e)
+{
+    const cf_graph *g = e->x.graph;
+    void *memory = NULL;
+    size_t bytes = (size_t)g->n_weights * sizeof(float);
+    CF_TRY(cf_new(&e->network, (size_t)e->trained->n_weights, sizeof *e->network));
+    CF_TRY(cf_new(&e->folded, (size_t)g->n_weights, sizeof *e->folded));
+    CF_TRY(e->ops->alloc(e->backend, bytes, &memory));
+    e->weights = memory;
+    e->sums_bytes = ((size_t)cf_sums_count(g) + 1) * sizeof(float);
+    CF_TRY(e->ops->alloc(e->backend, e->sums_bytes, &e->sums));
+    return allocate_outputs(e);
+}
+
+cf_err cf_explainer_create(const cf_backend_ops *ops, cf_backend *backend, const cf_graph *trained,
+                           const cf_explain_target *target, const char *engines, cf_explainer **out)
+{
+    cf_explainer *e = NULL;
+    *out = NULL;
+    CF_TRY(cf_new(&e, 1, sizeof *e));
+    *e = (cf_explainer){
+        .ops = ops, .backend = backend, .trained = trained, .target = *target, .class = -1};
+    cf_err err = cf_explain_graph_build(trained, target, &e->x);
+    if (err == CF_OK) err = compile(e, engines);
+    if (err == CF_OK) err = allocate(e);
+    if (err == CF_OK)
+        *out = e;
+    else
+        cf_explainer_destroy(e);
+    return err;
+}
+
+void cf_explainer_destroy(cf_explainer *e)
+{
+    if (e == NULL) return;
+    e->ops->release(e->program);
+    if (e->weights != NULL) e->ops->free(e->backend, e->weights);
+    if (e->sums != NULL) e->ops->free(e->backend, e->sums);
+    cf_memory_plan_fini(&e->plan);
+    cf_explain_graph_fini(&e->x);
+    free(e->network);
+    free(e->folded);
+    free(e->labels);
+    free(e->scores);
+    free(e->factors);
+    free(e->logits);
+    free(e->image_gradient);
+    free(e->layer_output);
+    free(e->layer_gradient);
+    free(e);
+}
+
+cf_err cf_explainer_set_network(cf_explainer *e, const float *weights, const float *state)
+{
+    memcpy(e->network, weights, (size_t)e->trained->n_weights * sizeof *weights);
+    cf_explain_graph_fold(e->trained, weights, state, &e->x, e->folded);
+    e->class = -1;
+    return CF_OK;
+}
+
+/* ---- one pass ---------------------------------------------------------------------------------
+ */
+
+static cf_err aim(cf_explainer *e, int class, double constant)
+{
+    if (e->class == class && e->constant == constant) return CF_OK;
+    size_t bytes = (size_t)e->x.graph->n_weights * sizeof(float);
+    e->class = -1;
+    e->n_nodes =
+        cf_explain_graph_aim(e->trained, e->network, class, (float)constant, &e->x, e->folded);
+    CF_TRY(e->ops->copy_in(e->backend, e->weights, e->folded, bytes));
+    CF_TRY(e->ops->set_weights(e->program, e->weights, e->weights)); /* there is no state */
+    e->class = class;
+    e->constant = constant;
+    return CF_OK;
+}
+
+/* Logits into scores, and into what a gradient of the loss is to be multiplied by. */
+static void take_scores(cf_explainer *e, double *lowest, double *highest)
+{
+    int n = e->target.batch, row = e->x.n_rows + 1;
+    *lowest = INFINITY;
+    *highest = -INFINITY;
+    for (int i = 0; i < n; i++) {
+        const float *z = e->logits + (int64_t)i * row;
+        double peak = (double)z[0], sum = 0;
+        for (int o = 1; o < e->n_nodes; o++) peak = fmax(peak, (double)z[o]);
+        for (int o = 0; o < e->n_nodes; o++) sum += exp((double)z[o] - peak);
+        double score = peak + log(sum);
+        e->scores[i] = score;
+        e->factors[i] = -(double)n * (1 + exp(score - e->constant)); /* -n / (1 - P) */
+        *lowest = fmin(*lowest, score);
+        *highest = fmax(*highest, score);
+    }
+}
+
+static cf_err pass(cf_explainer *e, const float *images)
+{
+    cf_batch batch = {.images = images, .labels = e->labels};
+    CF_TRY(e->ops->zero(e->backend, e->sums, e->sums_bytes));
+    CF_TRY(e->ops->train(e->program, &batch, e->sums));
+    CF_TRY(e->ops->sync(e->backend));
+    return e->ops->peek(e->program, e->x.logits, CF_SLOT_Z, e->logits);
+}
+
+static bool well_placed(const cf_explainer *e, double lowest, double highest)
+{
+    if (highest > e->constant - TOO_NEAR) return false;
+    return e->n_nodes == 1 || lowest > e->constant - TOO_FAR; /* shares of one node are 1 */
+}
+
+/* The constant starts where it does for nearly all networks, so that the result does not depend on
+ * what was asked before. */
+static cf_err run_placed(cf_explainer *e, int class, const float *images)
+{
+    double lowest = 0, highest = 0;
+    CF_TRY(aim(e, class, START));
+    CF_TRY(pass(e, images));
+    take_scores(e, &lowest, &highest);
+    if (well_placed(e, lowest, highest)) return CF_OK;
+    if (!isfinite(lowest) || !isfinite(highest))
+        return cf_fail(CF_E_NUMERIC, "the score of class %d is not finite", class);
+    CF_TRY(aim(e, class, (double)(float)(highest + ABOVE)));
+    CF_TRY(pass(e, images));
+    take_scores(e, &lowest, &highest);
+    if (well_placed(e, lowest, highest)) return CF_OK;
+    return cf_fail(CF_E_NUMERIC, "scores of class %d from %g to %g in one batch are too far apart",
+                   class, lowest, highest);
+}
+
+/* A gradient of the loss of node's output into that of the score. */
+static cf_err take_gradient(cf_explainer *e, int node, float *values)
+{
+    const cf_shape *s = &e->x.graph->nodes[node].out_shape;
+    int64_t image = s->h * s->w * s->c;
+    CF_TRY(e->ops->peek(e->program, node, CF_SLOT_GIN, values));
+    for (int64_t i = 0; i < s->n * image; i++) {
+        values[i] = (float)((double)values[i] * e->factors[i / image]);
+        if (!isfinite(values[i]))
+            return cf_fail(CF_E_NUMERIC, "the gradient of class %d by %s is not finite", e->class,
+                           node == e->x.image ? "the image" : "the layer");
+    }
+    return CF_OK;
+}
+
+cf_err cf_explainer_run(cf_explainer *e, int class, const float *images,
+                        cf_explainer_result *result)
+{
+    if (class < 0 || class >= e->trained->n_classes)
+        return cf_fail(CF_E_USAGE, "class %d of %d", class, e->trained->n_classes);
+    CF_TRY(run_placed(e, class, images));
+    *result = (cf_explainer_result){.image_gradient = e->image_gradient,
+                                    .layer_output = e->layer_output,
+                                    .layer_gradient = e->layer_gradient,
+                                    .scores = e->scores};
+    if (e->x.image >= 0) CF_TRY(take_gradient(e, e->x.image, e->image_gradient));
+    if (e->x.layer < 0) return CF_OK;
+    result->layer_shape = e->x.graph->nodes[e->x.layer].out_shape;
+    CF_TRY(e->ops->peek(e->program, e->x.layer, CF_SLOT_Z, e->layer_output));
+    return take_gradient(e, e->x.layer, e->layer_gradient);
+}
