@@ -11,6 +11,7 @@
 #include "coordinator/run_folder.h"
 #include "coordinator/space.h"
 #include "coordinator/stop.h"
+#include "coordinator/tensorboard.h"
 #include "coordinator/walltime.h"
 #include "coordinator/watch.h"
 #include "kernels/base/log.h"
@@ -36,7 +37,8 @@ typedef struct coordinator {
     cf_msg_hello *hellos; /* owned, [n_workers] */
     cf_watch *watch;      /* NULL: none; ends with the process */
     cf_stop stop;
-    cf_walltime *walltime; /* owned */
+    cf_walltime *walltime;       /* owned */
+    cf_tensorboard *tensorboard; /* owned; NULL: none */
     int n_done;
     int64_t start_ns;
     cf_buf wire;
@@ -272,7 +274,7 @@ static cf_err take_result(coordinator *c, const cf_msg_result *r)
     double accuracy = cf_gather_take_curve(&c->gather, r->fold);
     cf_board_end(&c->board);
     cf_log_info("fold %d, epoch %lld: test accuracy %.4f", r->fold, (long long)r->epoch, accuracy);
-    return cf_event_test(&c->run, c->start_ns, r->fold, r->epoch, accuracy);
+    return cf_event_test(&c->run, c->tensorboard, c->start_ns, r->fold, r->epoch, accuracy);
 }
 
 static cf_err take_message(coordinator *c, const cf_message *m)
@@ -283,7 +285,8 @@ static cf_err take_message(coordinator *c, const cf_message *m)
         cf_board_update(&c->board, &m->progress);
         cf_stop_hear(&c->stop, &m->progress);
         if (m->progress.phase != CF_PHASE_EPOCH) return CF_OK;
-        return cf_event_epoch(&c->run, c->start_ns, &m->progress, cf_board_rate(&c->board));
+        return cf_event_epoch(&c->run, c->tensorboard, c->start_ns, &m->progress,
+                              cf_board_rate(&c->board));
     case CF_MSG_RESULT:
         return take_result(c, &m->result);
     case CF_MSG_DONE:
@@ -389,6 +392,8 @@ static cf_err gather_tables(coordinator *c, cf_buf *table)
     bool others = false;
     CF_TRY(cf_run_lock_enter(c->run.lock, &others));
     cf_err err = cf_report_write(c->job->run_dir, &c->cells.scheme, table);
+    if (err == CF_OK && c->job->config->run_tensorboard)
+        cf_tensorboard_finish(c->job->run_dir, c->job->only_fold, &c->cells.scheme);
     cf_run_lock_leave(c->run.lock);
     return err;
 }
@@ -398,6 +403,8 @@ static cf_err run(coordinator *c, cf_buf *table)
     CF_TRY(prepare(c));
     CF_TRY(collect_hellos(c));
     CF_TRY(log_start(c));
+    if (c->job->config->run_tensorboard)
+        c->tensorboard = cf_tensorboard_open(c->job->run_dir, c->job->only_fold);
     cf_log_info("%lld images, %d fold%s, %d worker%s in %d group%s; run folder %s",
                 (long long)c->cells.n, c->run.n_folds, c->run.n_folds == 1 ? "" : "s",
                 c->job->n_workers, c->job->n_workers == 1 ? "" : "s", c->grid.n_groups,
@@ -431,6 +438,7 @@ static cf_err clean_up(coordinator *c, cf_err err)
     char text[TEXT_MAX];
     snprintf(text, sizeof text, "%s", cf_err_text());
     cf_walltime_stop(c->walltime);
+    cf_tensorboard_close(c->tensorboard);
     free(c->hellos);
     cf_gather_fini(&c->gather);
     cf_grid_fini(&c->grid);

@@ -304,3 +304,22 @@ cf_err cf_file_append(const char *path, const char *text, size_t n)
     if (close(file.fd) != 0 && errno != EINTR && err == CF_OK) err = cf_disk_fail(path, "close", n);
     return err;
 }
+
+cf_err cf_file_extend(const char *path, uint64_t at, const void *bytes, size_t n, bool *grew)
+{
+    int make = at == 0 ? O_CREAT : 0;
+    cf_file file = {.fd = open_again(path, O_WRONLY | O_APPEND | make)};
+    struct stat st;
+    *grew = false;
+    if (file.fd < 0 && errno == ENOENT && at > 0) return CF_OK;
+    if (file.fd < 0) return cf_disk_fail(path, "open to append", n);
+    snprintf(file.path, sizeof file.path, "%s", path);
+    cf_err err = CF_OK;
+    if (fstat(file.fd, &st) != 0) err = cf_disk_fail(path, "append", n);
+    if (err == CF_OK && S_ISREG(st.st_mode) && (uint64_t)st.st_size == at) {
+        err = cf_file_write(&file, bytes, n);
+        *grew = err == CF_OK;
+    }
+    if (close(file.fd) != 0 && errno != EINTR && err == CF_OK) err = cf_disk_fail(path, "close", n);
+    return err;
+}

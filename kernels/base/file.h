@@ -59,6 +59,11 @@ CF_CHECKED cf_err cf_file_save(const char *path, const void *bytes, size_t n);
 /* Appends one line in a single write (log.jsonl). A line that a killed job left unfinished is ended
  * before it. */
 CF_CHECKED cf_err cf_file_append(const char *path, const char *text, size_t n);
+/* Appends bytes to a file that has `at` bytes (0: or is not there); *grew is false, and nothing was
+ * done, where it has another length. Without a sync: for files that are made again when they break.
+ */
+CF_CHECKED cf_err cf_file_extend(const char *path, uint64_t at, const void *bytes, size_t n,
+                                 bool *grew);
 
 /* Makes the folder and its parents; one that is there is fine. */
 CF_CHECKED cf_err cf_dir_make(const char *path);
