@@ -3,6 +3,8 @@
 #include <stdlib.h>
 
 #include "coordinator/report.h"
+#include "coordinator/sweep_folder.h"
+#include "coordinator/sweep_report.h"
 #include "launch/verbs.h"
 
 static cf_err run_report(int argc, char **argv);
@@ -17,17 +19,29 @@ const cf_verb cf_verb_report = {
     .run = run_report,
 };
 
-/* metrics.json as it was just written. */
-static cf_err print_metrics(const char *dir)
+/* A file as it was just written. */
+static cf_err print_file(const char *dir, const char *name)
 {
     enum { METRICS_MAX_BYTES = 1 << 30 };
     char path[CF_PATH_MAX], *text = NULL;
     size_t n = 0;
-    CF_TRY(cf_path_join(path, sizeof path, dir, "metrics.json"));
+    CF_TRY(cf_path_join(path, sizeof path, dir, name));
     CF_TRY(cf_file_read(path, METRICS_MAX_BYTES, &text, &n));
     fputs(text, stdout);
     free(text);
     return CF_OK;
+}
+
+static cf_err report_sweep(const char *dir, bool json)
+{
+    cf_buf table = {0};
+    cf_err err = cf_sweep_report_write(dir, &table);
+    if (err == CF_OK && json)
+        err = print_file(dir, "sweep.json");
+    else if (err == CF_OK)
+        fputs(cf_buf_text(&table), stdout);
+    cf_buf_fini(&table);
+    return err;
 }
 
 static cf_err report(const char *dir, const char *scheme, bool json)
@@ -37,6 +51,7 @@ static cf_err report(const char *dir, const char *scheme, bool json)
     cf_buf table = {0};
     cf_err err = CF_OK;
     if (!cf_path_is_dir(dir)) return cf_fail(CF_E_DATA, "%s: not a run folder", dir);
+    if (cf_sweep_folder_is_one(dir)) return report_sweep(dir, json);
     if (scheme == NULL) {
         CF_TRY(cf_path_join(path, sizeof path, dir, "scheme.yaml"));
         if (!cf_path_exists(path))
@@ -47,7 +62,7 @@ static cf_err report(const char *dir, const char *scheme, bool json)
     CF_TRY_GOTO(cf_scheme_read(scheme, &s), out);
     CF_TRY_GOTO(cf_report_write(dir, &s, &table), out);
     if (json)
-        err = print_metrics(dir);
+        err = print_file(dir, "metrics.json");
     else
         fputs(cf_buf_text(&table), stdout);
 out:

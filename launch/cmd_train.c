@@ -1,6 +1,5 @@
 /* train: reads and checks the configuration, starts mpirun when no launcher did, and gives each
  * rank its role. */
-#include <limits.h>
 #include <pthread.h>
 #include <sched.h>
 #include <signal.h>
@@ -10,144 +9,53 @@
 #include <unistd.h>
 
 #include "coordinator/coordinator.h"
+#include "coordinator/sweep_report.h"
 #include "kernels/backend.h"
 #include "kernels/base/log.h"
 #include "kernels/base/mem.h"
 #include "kernels/comm/job.h"
 #include "launch/child.h"
-#include "launch/estimate.h"
 #include "launch/mpirun.h"
-#include "launch/setup.h"
 #include "launch/signals.h"
+#include "launch/sweep_train.h"
+#include "launch/train_job.h"
 #include "launch/verbs.h"
 #include "proto/control.h"
-#include "worker/checkpoint_size.h"
 #include "worker/worker.h"
 
 #define ABORT_GRACE_NS (5LL * 1000000000)
 
 typedef struct train_options {
-    const char *config_path, *run_dir;
-    cf_strings operands, sets;
-    int64_t only_fold, workers;
+    cf_train_wishes wishes;
+    cf_strings operands;
     bool help;
 } train_options;
 
-typedef struct train_job {
-    cf_config config;
-    cf_grid_cost cost;
-    int64_t checkpoint_bytes;
-    char run_dir[PATH_MAX];
-} train_job;
-
-/* ---- options and configuration ----------------------------------------------------------------
+/* ---- options ----------------------------------------------------------------------------------
  */
 
 static cf_err parse(int argc, char **argv, train_options *o)
 {
+    cf_train_wishes *w = &o->wishes;
     const cf_option options[] = {
-        {"run", 0, CF_OPTION_TEXT, &o->run_dir, 0, 0, "DIR",
+        {"run", 0, CF_OPTION_TEXT, &w->run_dir, 0, 0, "DIR",
          "run folder; the same command again resumes"},
-        {"set", 0, CF_OPTION_MANY, &o->sets, 0, 0, "KEY=VALUE",
+        {"set", 0, CF_OPTION_MANY, &w->sets, 0, 0, "KEY=VALUE",
          "override a key of the configuration; paths are relative to the current folder"},
-        {"fold", 0, CF_OPTION_INT, &o->only_fold, 0, CF_MAX_FOLDS - 1, "K",
+        {"fold", 0, CF_OPTION_INT, &w->only_fold, 0, CF_MAX_FOLDS - 1, "K",
          "this fold alone (job arrays)"},
-        {"workers", 0, CF_OPTION_INT, &o->workers, 1, 65536, "N",
+        {"point", 0, CF_OPTION_INT, &w->only_point, 0, CF_SWEEP_MAX_POINTS - 1, "N",
+         "this point of a sweep alone, in DIR/point-N (job arrays)"},
+        {"workers", 0, CF_OPTION_INT, &w->workers, 1, 65536, "N",
          "workers when mpirun is started here; default: run.workers, or one for two cores"},
     };
     CF_TRY(cf_options_parse(&cf_verb_train, options, sizeof options / sizeof options[0], argc, argv,
                             1, 1, &o->operands, &o->help));
     if (o->help) return CF_OK;
-    if (o->run_dir == NULL || *o->run_dir == '\0') /* an unset variable of a script */
+    if (w->run_dir == NULL || *w->run_dir == '\0') /* an unset variable of a script */
         return cf_fail(CF_E_USAGE, "train: --run DIR is missing");
-    o->config_path = o->operands.items[0];
+    w->config_path = o->operands.items[0];
     return CF_OK;
-}
-
-/* Absolute and without a trailing slash: workers may stand in another folder. */
-static cf_err locate_run(const char *given, char *path, size_t n)
-{
-    char here[PATH_MAX] = "/";
-    if (given[0] != '/' && getcwd(here, sizeof here) == NULL)
-        return cf_fail_errno(CF_E_UNEXPECTED, "current folder");
-    if (given[0] != '/') return cf_path_join(path, n, here, given);
-    if (strlen(given) >= n) return cf_fail(CF_E_USAGE, "%s: the path is too long", given);
-    strcpy(path, given);
-    return CF_OK;
-}
-
-static bool same_scheme(const cf_scheme *a, const cf_scheme *b)
-{
-    size_t n = (size_t)a->n_classes;
-    if (a->n_classes != b->n_classes || a->n_nodes != b->n_nodes ||
-        a->n_questions != b->n_questions)
-        return false;
-    for (size_t i = 0; i < n; i++)
-        if (strcmp(a->classes[i].code, b->classes[i].code) != 0) return false;
-    for (int i = 0; i < a->n_questions; i++)
-        if (strcmp(a->questions[i].name, b->questions[i].name) != 0 ||
-            memcmp(a->questions[i].positive, b->questions[i].positive, n * sizeof(bool)) != 0)
-            return false;
-    return memcmp(a->class_of, b->class_of, (size_t)a->n_nodes * sizeof *a->class_of) == 0 &&
-           memcmp(a->tolerant, b->tolerant, n * n) == 0;
-}
-
-/* A job uses the scheme that the images were packed with; one that the configuration names must
- * agree. */
-static cf_err check_scheme(const cf_setup *setup)
-{
-    const cf_scheme *packed = &setup->cells.scheme;
-    if (same_scheme(setup->scheme, packed)) return CF_OK;
-    return cf_fail(
-        CF_E_USAGE,
-        "data.scheme is %s, but %s was packed with scheme %s, of other classes, nodes, pairs "
-        "or questions: pack again",
-        setup->config.data_scheme, setup->config.data_cells, packed->name);
-}
-
-static cf_err check_setup(const cf_setup *setup)
-{
-    if (setup->config.data_cells[0] == '\0')
-        return cf_fail(CF_E_USAGE,
-                       "%s: data.cells is empty: name the file that `cytofold pack` made, there or "
-                       "with --set data.cells=FILE",
-                       setup->config.path);
-    if (!setup->has_cells)
-        return cf_fail(CF_E_DATA, "%s: data.cells: no such file: %s", setup->config.path,
-                       setup->config.data_cells);
-    int64_t wanted = setup->config.data_pack_size;
-    if (wanted > 0 && wanted != setup->cells.height && !cf_launcher_present())
-        cf_log_warn("%s holds images of %d px; %s is made for --size %lld",
-                    setup->config.data_cells, setup->cells.height, setup->config.path,
-                    (long long)wanted);
-    CF_TRY(cf_setup_check_stains(&setup->config, &setup->cells, setup->config.data_cells));
-    return check_scheme(setup);
-}
-
-/* All that can be found wrong before a rank is started, and the planner's figures. */
-static cf_err prepare(const train_options *o, train_job *job)
-{
-    cf_setup setup;
-    cf_graph *graph = NULL;
-    int64_t *counts = NULL;
-    int n_folds = 0;
-    cf_err err = CF_OK;
-    CF_TRY_GOTO(cf_setup_init(&setup, o->config_path, &o->sets, NULL), out);
-    CF_TRY_GOTO(check_setup(&setup), out);
-    CF_TRY_GOTO(cf_setup_network(&setup, &graph), out);
-    CF_TRY_GOTO(cf_new(&counts, (size_t)setup.cells.scheme.n_classes, sizeof *counts), out);
-    cf_cells_count(&setup.cells, counts);
-    job->config = setup.config;
-    job->checkpoint_bytes = cf_checkpoint_bytes(&job->config, graph);
-    CF_TRY_GOTO(cf_setup_folds(&setup, &n_folds), out);
-    CF_TRY_GOTO(
-        cf_estimate(&job->config, &setup.cells.scheme, counts, n_folds, graph, 0, &job->cost), out);
-    CF_TRY_GOTO(locate_run(o->run_dir, job->run_dir, sizeof job->run_dir), out);
-out:
-    free(counts);
-    cf_graph_destroy(graph);
-    cf_setup_fini(&setup);
-    return err;
 }
 
 /* ---- roles ------------------------------------------------------------------------------------
@@ -155,9 +63,9 @@ out:
 
 static const char *const devices[] = {"auto", "cpu", "cuda"}; /* the words of run.device */
 
-static int default_workers(const train_options *o, const cf_config *c)
+static int default_workers(const cf_train_wishes *w, const cf_config *c)
 {
-    if (o->workers > 0) return (int)o->workers;
+    if (w->workers > 0) return (int)w->workers;
     if (c->run_workers > 0) return (int)c->run_workers;
     const cf_backend_ops *ops = NULL;
     if (cf_backend_find(devices[c->run_device], &ops) == CF_OK && ops->on_device)
@@ -217,14 +125,22 @@ static cf_err run_worker(const cf_job *job, MPI_Comm workers)
     return err;
 }
 
+/* A point is done, perhaps the last one. */
+static cf_err report_sweep(const char *point_dir)
+{
+    char dir[CF_PATH_MAX];
+    snprintf(dir, sizeof dir, "%.*s", (int)(strrchr(point_dir, '/') - point_dir), point_dir);
+    return cf_sweep_report_if_whole(dir);
+}
+
 /* The coordinator's thread or rank: prepares, runs, prints. OK or REQUEUE; ends the whole job on an
  * error, since the workers cannot be told when they wait for a plan or for each other. */
-static cf_err run_coordinator(const train_options *o, const cf_job *job, bool thread)
+static cf_err run_coordinator(const cf_train_wishes *wishes, const cf_job *job, bool thread)
 {
-    train_job *t = NULL;
+    cf_train_job *t = NULL;
     cf_buf table = {0};
     cf_err err = cf_new(&t, 1, sizeof *t);
-    if (err == CF_OK) err = prepare(o, t);
+    if (err == CF_OK) err = cf_train_prepare(wishes, t);
     if (err == CF_OK) {
         cf_coordinator_job c = {
             .control = job->control,
@@ -232,13 +148,14 @@ static cf_err run_coordinator(const train_options *o, const cf_job *job, bool th
             .n_workers = thread ? job->size : job->size - 1,
             .config = &t->config,
             .run_dir = t->run_dir,
-            .only_fold = (int)o->only_fold,
+            .only_fold = (int)wishes->only_fold,
             .cost = t->cost,
             .checkpoint_bytes = t->checkpoint_bytes,
             .signal_caught = cf_signals_caught,
             .terminal = isatty(STDERR_FILENO) != 0 || getenv("CYTOFOLD_TERMINAL") != NULL,
         };
         err = cf_coordinator_run(&c, &table);
+        if (err == CF_OK && wishes->only_point >= 0) err = report_sweep(t->run_dir);
     }
     if (err != CF_OK && err != CF_E_REQUEUE) {
         cf_log_error("%s", cf_err_text());
@@ -254,7 +171,7 @@ static cf_err run_coordinator(const train_options *o, const cf_job *job, bool th
 }
 
 typedef struct thread_argument {
-    const train_options *options;
+    const cf_train_wishes *wishes;
     const cf_job *job;
     cf_err err; /* of the coordinator */
 } thread_argument;
@@ -262,14 +179,14 @@ typedef struct thread_argument {
 static void *coordinator_thread(void *argument)
 {
     thread_argument *a = argument;
-    a->err = run_coordinator(a->options, a->job, true);
+    a->err = run_coordinator(a->wishes, a->job, true);
     return NULL;
 }
 
-static cf_err run_beside_worker(const train_options *o, const cf_job *job, MPI_Comm workers)
+static cf_err run_beside_worker(const cf_train_wishes *wishes, const cf_job *job, MPI_Comm workers)
 {
     pthread_t thread;
-    thread_argument argument = {o, job, CF_OK};
+    thread_argument argument = {wishes, job, CF_OK};
     sigset_t all, before;
     if (job->rank != 0) return run_worker(job, workers);
     sigfillset(&all); /* signals are the main thread's */
@@ -286,43 +203,59 @@ static cf_err run_beside_worker(const train_options *o, const cf_job *job, MPI_C
 
 /* What every rank needs before there is a plan: the coordinator's place, and the signals, which are
  * caught at once. A faulty file is reported by the coordinator alone. */
-static void look_into_config(const train_options *o, cf_config *config)
+static void look_into_config(const cf_train_wishes *w, cf_config *config)
 {
     cf_save_on wishes;
     cf_config_defaults(config);
-    if (cf_config_read(o->config_path, config) == CF_OK)
-        for (size_t i = 0; i < o->sets.n; i++)
-            if (cf_config_set(config, o->sets.items[i]) != CF_OK) break;
+    if (cf_config_read(w->config_path, config) == CF_OK)
+        for (size_t i = 0; i < w->sets.n; i++)
+            if (cf_config_set(config, w->sets.items[i]) != CF_OK) break;
     if (cf_save_on_parse(config->run_save_on, &wishes) != CF_OK) return;
     if (getenv(CF_CHILD_MARK) != NULL) cf_save_on_add(&wishes, SIGUSR1);
     cf_signals_catch_wishes(&wishes);
 }
 
-static cf_err run_ranks(const train_options *o)
+/* Whether all points of a sweep are to be trained; a faulty file is reported by rank 0. */
+static bool is_sweep(const cf_train_wishes *w)
+{
+    cf_sweep sweep;
+    bool sound = cf_sweep_read(w->config_path, &w->sets, &sweep) == CF_OK;
+    bool points = sweep.n_points > 0;
+    cf_sweep_fini(&sweep);
+    return sound && points && w->only_point < 0;
+}
+
+static cf_err run_ranks(const cf_train_wishes *wishes)
 {
     cf_job job;
     MPI_Comm workers = MPI_COMM_NULL;
     cf_config *config = NULL;
     CF_TRY(cf_new(&config, 1, sizeof *config));
-    look_into_config(o, config);
+    look_into_config(wishes, config);
     CF_TRY(cf_job_init(&job));
     CF_TRY(cf_launcher_check(job.size));
-    int thread = job.size == 1 || coordinator_is_thread(job.local_size, config);
+    int word[2] = {job.size == 1 || coordinator_is_thread(job.local_size, config),
+                   is_sweep(wishes)};
     free(config);
     /* Hosts may have unlike numbers of GPUs: rank 0's view counts. */
-    CF_TRY(cf_mpi_check(MPI_Bcast(&thread, 1, MPI_INT, 0, job.data), "MPI_Bcast"));
+    CF_TRY(cf_mpi_check(MPI_Bcast(word, 2, MPI_INT, 0, job.data), "MPI_Bcast"));
+    bool thread = word[0] != 0, sweep = word[1] != 0;
     cf_log_setup(getenv("CYTOFOLD_VERBOSE") != NULL ? CF_LOG_VERBOSE : CF_LOG_NORMAL,
                  thread || job.rank > 0 ? job.rank : -1);
     bool worker = thread || job.rank > 0;
     CF_TRY(cf_mpi_check(MPI_Comm_split(job.data, worker ? 0 : 1, job.rank, &workers),
                         "MPI_Comm_split"));
+    const cf_sweep_train_job whole = {
+        .wishes = wishes, .job = &job, .beside = thread, .workers = workers};
     cf_err err = CF_OK;
-    if (thread)
-        err = run_beside_worker(o, &job, workers);
+    if (sweep)
+        err = cf_sweep_train(&whole);
+    else if (thread)
+        err = run_beside_worker(wishes, &job, workers);
     else if (worker)
         err = run_worker(&job, workers);
     else
-        err = run_coordinator(o, &job, false);
+        err = run_coordinator(wishes, &job, false);
     if (err != CF_OK && err != CF_E_REQUEUE) return err;
     MPI_Comm_free(&workers);
     CF_TRY(cf_job_fini(&job));
@@ -338,31 +271,52 @@ static cf_err launch(int n_ranks, int argc, char **argv, const cf_save_on *wishe
     return CF_OK;
 }
 
+/* All that can be found wrong before a rank is started; *config is what ranks are counted by. */
+static cf_err check_all(const cf_train_wishes *w, cf_config *config)
+{
+    cf_train_sweep sweep;
+    cf_train_job *job = NULL;
+    cf_err err = CF_OK;
+    CF_TRY_GOTO(cf_train_sweep_prepare(w, &sweep), out);
+    if (sweep.sweep.n_points > 0) {
+        *config = sweep.jobs[0].config;
+    } else {
+        CF_TRY_GOTO(cf_new(&job, 1, sizeof *job), out);
+        CF_TRY_GOTO(cf_train_prepare(w, job), out);
+        *config = job->config;
+    }
+    err = check_device(config);
+out:
+    free(job);
+    cf_train_sweep_fini(&sweep);
+    return err;
+}
+
+/* Without a launcher: as many ranks as there are workers, and a coordinator. */
+static cf_err start(const cf_train_wishes *w, int argc, char **argv)
+{
+    cf_config *config = NULL;
+    cf_save_on wishes = {0};
+    CF_TRY(cf_new(&config, 1, sizeof *config));
+    cf_err err = check_all(w, config);
+    if (err == CF_OK) err = cf_save_on_parse(config->run_save_on, &wishes);
+    int workers = err == CF_OK ? default_workers(w, config) : 0;
+    bool thread = err == CF_OK && coordinator_is_thread(workers, config);
+    free(config);
+    CF_TRY(err);
+    if (thread && workers == 1) return run_ranks(w);
+    return launch(workers + (thread ? 0 : 1), argc, argv, &wishes);
+}
+
 static cf_err train(int argc, char **argv)
 {
-    train_options o = {.only_fold = -1};
+    train_options o = {.wishes = {.only_fold = -1, .only_point = -1}};
     cf_err err = parse(argc, argv, &o);
     if (err != CF_OK || o.help) goto out;
     CF_TRY_GOTO(cf_launcher_check(0), out);
-    if (cf_launcher_present()) {
-        err = run_ranks(&o);
-    } else {
-        train_job *job = NULL;
-        CF_TRY_GOTO(cf_new(&job, 1, sizeof *job), out);
-        err = prepare(&o, job);
-        if (err == CF_OK) err = check_device(&job->config);
-        int workers = err == CF_OK ? default_workers(&o, &job->config) : 0;
-        bool thread = err == CF_OK && coordinator_is_thread(workers, &job->config);
-        cf_save_on wishes = {0};
-        if (err == CF_OK) err = cf_save_on_parse(job->config.run_save_on, &wishes);
-        free(job);
-        if (err == CF_OK && thread && workers == 1)
-            err = run_ranks(&o);
-        else if (err == CF_OK)
-            err = launch(workers + (thread ? 0 : 1), argc, argv, &wishes);
-    }
+    err = cf_launcher_present() ? run_ranks(&o.wishes) : start(&o.wishes, argc, argv);
 out:
-    cf_strings_fini(&o.sets);
+    cf_strings_fini(&o.wishes.sets);
     cf_strings_fini(&o.operands);
     return err;
 }
@@ -370,10 +324,11 @@ out:
 const cf_verb cf_verb_train = {
     .name = "train",
     .summary = "the main job: train and test all folds, average, report",
-    .usage = "CONFIG --run DIR [--set KEY=VALUE]... [--fold K]",
+    .usage = "CONFIG --run DIR [--set KEY=VALUE]... [--fold K] [--point N]",
     .details =
         "Without an MPI launcher train starts mpirun itself: a coordinator and --workers workers.\n"
         "Under mpirun, srun or a job array it takes the ranks it is given. The same command again\n"
-        "resumes at the last checkpoint; the result is the same bits.",
+        "resumes at the last checkpoint; the result is the same bits. A configuration with a\n"
+        "section sweep is trained at all its points, each a run folder DIR/point-NNN.",
     .run = train,
 };

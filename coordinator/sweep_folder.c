@@ -1,0 +1,142 @@
+#include "coordinator/sweep_folder.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "coordinator/run_folder.h"
+#include "proto/control.h"
+
+enum { SWEEP_MAX_BYTES = CF_YAML_MAX_BYTES, LOG_MAX_BYTES = 1 << 30 };
+
+static size_t line_length(const char *text)
+{
+    return strcspn(text, "\n");
+}
+
+static cf_err other_sweep(const char *path, const char *then, const char *now)
+{
+    while (*then != '\0' && *now != '\0' && line_length(then) == line_length(now) &&
+           memcmp(then, now, line_length(then)) == 0) {
+        then += line_length(then) + (then[line_length(then)] == '\n');
+        now += line_length(now) + (now[line_length(now)] == '\n');
+    }
+    return cf_fail(CF_E_USAGE,
+                   "%s is of another sweep: '%.*s' there, '%.*s' now; give another --run folder or "
+                   "the old lists",
+                   path, (int)line_length(then), then, (int)line_length(now), now);
+}
+
+static cf_err check_same(const char *path, const cf_buf *now)
+{
+    char *then = NULL;
+    size_t n = 0;
+    CF_TRY(cf_file_read(path, SWEEP_MAX_BYTES, &then, &n));
+    cf_err err =
+        strcmp(then, cf_buf_text(now)) == 0 ? CF_OK : other_sweep(path, then, cf_buf_text(now));
+    free(then);
+    return err;
+}
+
+bool cf_sweep_folder_is_one(const char *dir)
+{
+    char path[CF_PATH_MAX];
+    return cf_path_join(path, sizeof path, dir, "sweep.yaml") == CF_OK && cf_path_exists(path);
+}
+
+static cf_err expect_no_run(const char *dir)
+{
+    char path[CF_PATH_MAX];
+    CF_TRY(cf_path_join(path, sizeof path, dir, "run.yaml"));
+    if (!cf_path_exists(path)) return CF_OK;
+    return cf_fail(CF_E_USAGE, "%s: the folder of a single run; a sweep needs another --run folder",
+                   dir);
+}
+
+cf_err cf_sweep_folder_open(const char *dir, const cf_sweep *sweep)
+{
+    char path[CF_PATH_MAX];
+    cf_buf text = {0};
+    CF_TRY(expect_no_run(dir));
+    CF_TRY(cf_dir_make(dir));
+    CF_TRY(cf_path_join(path, sizeof path, dir, "sweep.yaml"));
+    cf_sweep_write(sweep, &text);
+    cf_err err = cf_buf_check(&text);
+    if (err == CF_OK)
+        err = cf_path_exists(path) ? check_same(path, &text)
+                                   : cf_file_save(path, text.data, text.len);
+    cf_buf_fini(&text);
+    return err;
+}
+
+cf_err cf_sweep_folder_point(const char *dir, int point, char path[CF_PATH_MAX])
+{
+    char name[32];
+    cf_sweep_name(point, name);
+    return cf_path_join(path, CF_PATH_MAX, dir, name);
+}
+
+/* ---- what is there ----------------------------------------------------------------------------
+ */
+
+static cf_err is_there(const char *dir, const char *file, bool *all)
+{
+    char path[CF_PATH_MAX];
+    CF_TRY(cf_path_join(path, sizeof path, dir, file));
+    *all = *all && cf_path_exists(path);
+    return CF_OK;
+}
+
+/* Whether the last whole line of the log tells of the run's end. */
+static cf_err has_ended(const char *dir, bool *ended)
+{
+    static const char end[] = "{\"event\": \"end\"";
+    char path[CF_PATH_MAX], *text = NULL;
+    size_t n = 0;
+    *ended = false;
+    CF_TRY(cf_path_join(path, sizeof path, dir, "log.jsonl"));
+    if (!cf_path_exists(path)) return CF_OK;
+    CF_TRY(cf_file_read(path, LOG_MAX_BYTES, &text, &n));
+    if (n > 0 && text[n - 1] == '\n') {
+        text[n - 1] = '\0';
+        const char *before = strrchr(text, '\n');
+        *ended = strncmp(before != NULL ? before + 1 : text, end, sizeof end - 1) == 0;
+    }
+    free(text);
+    return CF_OK;
+}
+
+static cf_err begun(const char *dir, bool *trained)
+{
+    bool has_fold = false, has_yaml = true;
+    for (int fold = 0; fold < CF_MAX_FOLDS && !has_fold; fold++) {
+        char name[32];
+        snprintf(name, sizeof name, "fold-%d", fold);
+        has_fold = true;
+        CF_TRY(is_there(dir, name, &has_fold));
+    }
+    CF_TRY(is_there(dir, "run.yaml", &has_yaml));
+    *trained = has_fold && has_yaml;
+    return CF_OK;
+}
+
+cf_err cf_sweep_folder_done(const char *point_dir, const cf_config *config, const cf_cells *cells,
+                            bool *done)
+{
+    bool trained = false, all = false;
+    cf_run_folder run = {0};
+    *done = false;
+    CF_TRY(begun(point_dir, &trained));
+    if (!trained) return CF_OK; /* as new, whatever was tried there */
+    cf_err err = cf_run_folder_open(point_dir, config, cells, &run);
+    if (err == CF_OK) err = has_ended(point_dir, &all);
+    for (int fold = 0; fold < run.n_folds && err == CF_OK; fold++) {
+        char name[64];
+        snprintf(name, sizeof name, "fold-%d/predictions.csv", fold);
+        err = is_there(point_dir, name, &all);
+    }
+    if (err == CF_OK) err = is_there(point_dir, "metrics.json", &all);
+    cf_run_folder_fini(&run);
+    *done = err == CF_OK && all;
+    return err;
+}

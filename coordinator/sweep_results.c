@@ -1,0 +1,166 @@
+#include "coordinator/sweep_results.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "coordinator/sweep_folder.h"
+#include "kernels/base/mem.h"
+#include "proto/control.h"
+
+enum { FOLDS_MAX_BYTES = 1 << 30 };
+
+/* Folds that folds.csv names: 0..n-1. 0 where there is no such file yet. */
+static cf_err count_folds(const char *dir, int *n_folds)
+{
+    char path[CF_PATH_MAX];
+    cf_csv csv;
+    *n_folds = 0;
+    CF_TRY(cf_path_join(path, sizeof path, dir, "folds.csv"));
+    if (!cf_path_exists(path)) return CF_OK;
+    CF_TRY(cf_csv_read(path, FOLDS_MAX_BYTES, &csv));
+    int column = cf_csv_column(&csv, "fold");
+    for (int64_t row = 1; row < csv.n_rows && column >= 0; row++) {
+        char *end = NULL; /* "train" is no fold */
+        const char *cell = cf_csv_cell(&csv, row, column);
+        long fold = strtol(cell, &end, 10);
+        if (end != cell && fold >= *n_folds && fold < CF_MAX_FOLDS) *n_folds = (int)fold + 1;
+    }
+    cf_csv_fini(&csv);
+    return CF_OK;
+}
+
+static cf_err predictions_path(const char *dir, int fold, char path[CF_PATH_MAX])
+{
+    char name[64];
+    snprintf(name, sizeof name, "fold-%d/predictions.csv", fold);
+    return cf_path_join(path, CF_PATH_MAX, dir, name);
+}
+
+/* Moves the rows of `from` behind those of `all`, which has room for them. */
+static void append(cf_predictions *all, int64_t *at, cf_predictions *from)
+{
+    size_t n = (size_t)from->n, k = (size_t)from->n_classes;
+    memcpy(all->ids + *at, from->ids, n * sizeof *from->ids);
+    memcpy(all->sites + *at, from->sites, n * sizeof *from->sites);
+    memset(from->ids, 0, n * sizeof *from->ids);
+    memset(from->sites, 0, n * sizeof *from->sites);
+    memcpy(all->folds + *at, from->folds, n * sizeof *from->folds);
+    memcpy(all->labels + *at, from->labels, n * sizeof *from->labels);
+    memcpy(all->predicted + *at, from->predicted, n * sizeof *from->predicted);
+    memcpy(all->p + *at * from->n_classes, from->p, n * k * sizeof *from->p);
+    *at += from->n;
+}
+
+static cf_err read_folds(const char *dir, int n_folds, const cf_scheme *s, cf_predictions *folds)
+{
+    for (int fold = 0; fold < n_folds; fold++) {
+        char path[CF_PATH_MAX];
+        CF_TRY(predictions_path(dir, fold, path));
+        CF_TRY(cf_predictions_read(path, s, &folds[fold]));
+    }
+    return CF_OK;
+}
+
+static cf_err read_point(const char *dir, int n_folds, const cf_scheme *s, cf_predictions *all)
+{
+    cf_predictions *folds = NULL;
+    int64_t total = 0, at = 0;
+    CF_TRY(cf_new(&folds, (size_t)n_folds, sizeof *folds));
+    cf_err err = read_folds(dir, n_folds, s, folds);
+    for (int fold = 0; fold < n_folds; fold++) total += folds[fold].n;
+    if (err == CF_OK) err = cf_predictions_init(all, total, s->n_classes);
+    for (int fold = 0; fold < n_folds; fold++) {
+        if (err == CF_OK) append(all, &at, &folds[fold]);
+        cf_predictions_fini(&folds[fold]);
+    }
+    free(folds);
+    return err;
+}
+
+static cf_err has_all_folds(const char *dir, int n_folds, bool *all)
+{
+    *all = n_folds > 0;
+    for (int fold = 0; fold < n_folds; fold++) {
+        char path[CF_PATH_MAX];
+        CF_TRY(predictions_path(dir, fold, path));
+        *all = *all && cf_path_exists(path);
+    }
+    return CF_OK;
+}
+
+static cf_err read_scheme(const char *point_dir, cf_sweep_results *r)
+{
+    char path[CF_PATH_MAX];
+    if (r->n_finished > 0) return CF_OK;
+    CF_TRY(cf_path_join(path, sizeof path, point_dir, "scheme.yaml"));
+    return cf_scheme_read(path, &r->scheme);
+}
+
+static cf_err take_point(const char *dir, int point, cf_sweep_results *r)
+{
+    char point_dir[CF_PATH_MAX];
+    cf_sweep_result *row = &r->rows[point];
+    int n_folds = 0;
+    bool all = false;
+    row->point = point;
+    CF_TRY(cf_sweep_folder_point(dir, point, point_dir));
+    CF_TRY(count_folds(point_dir, &n_folds));
+    CF_TRY(has_all_folds(point_dir, n_folds, &all));
+    if (!all) return CF_OK;
+    CF_TRY(read_scheme(point_dir, r));
+    row->finished = true;
+    r->n_finished++;
+    CF_TRY(
+        cf_where(read_point(point_dir, n_folds, &r->scheme, &row->predictions), "%s", point_dir));
+    return cf_metrics_compute(&r->scheme, &row->predictions, &row->metrics);
+}
+
+/* Points share the split, so that row i of one is row i of every other. */
+static cf_err check_same_rows(const char *dir, const cf_sweep_results *r)
+{
+    const cf_sweep_result *first = NULL;
+    for (int point = 0; point < r->sweep.n_points; point++) {
+        const cf_sweep_result *row = &r->rows[point];
+        if (!row->finished) continue;
+        if (first == NULL) first = row;
+        const cf_predictions *a = &first->predictions, *b = &row->predictions;
+        bool same = a->n == b->n;
+        for (int64_t i = 0; same && i < a->n; i++)
+            same = a->folds[i] == b->folds[i] && a->labels[i] == b->labels[i] &&
+                   strcmp(a->ids[i], b->ids[i]) == 0;
+        if (!same)
+            return cf_fail(CF_E_DATA,
+                           "%s: point-%03d and point-%03d tested other images, labels or folds: "
+                           "they cannot be compared",
+                           dir, first->point, row->point);
+    }
+    return CF_OK;
+}
+
+cf_err cf_sweep_results_read(const char *dir, cf_sweep_results *r)
+{
+    char path[CF_PATH_MAX];
+    *r = (cf_sweep_results){0};
+    CF_TRY(cf_path_join(path, sizeof path, dir, "sweep.yaml"));
+    CF_TRY(cf_sweep_read(path, NULL, &r->sweep));
+    if (r->sweep.n_points == 0)
+        return cf_fail(CF_E_DATA, "%s: no section sweep, expected lists of values", path);
+    CF_TRY(cf_new(&r->rows, (size_t)r->sweep.n_points, sizeof *r->rows));
+    for (int point = 0; point < r->sweep.n_points; point++) CF_TRY(take_point(dir, point, r));
+    if (r->n_finished == 0)
+        return cf_fail(CF_E_DATA, "%s: no point has the predictions of all its folds", dir);
+    return check_same_rows(dir, r);
+}
+
+void cf_sweep_results_fini(cf_sweep_results *r)
+{
+    for (int point = 0; point < r->sweep.n_points && r->rows != NULL; point++) {
+        cf_metrics_fini(&r->rows[point].metrics);
+        cf_predictions_fini(&r->rows[point].predictions);
+    }
+    free(r->rows);
+    if (r->n_finished > 0) cf_scheme_fini(&r->scheme);
+    cf_sweep_fini(&r->sweep);
+    *r = (cf_sweep_results){0};
+}

@@ -1,0 +1,28 @@
+/* What the points of a sweep came to, as far as they are finished. Threads: any. Read first:
+ * cf_sweep_results_read. */
+#ifndef CF_COORDINATOR_SWEEP_RESULTS_H
+#define CF_COORDINATOR_SWEEP_RESULTS_H
+
+#include "coordinator/metrics.h"
+#include "proto/sweep.h"
+
+typedef struct cf_sweep_result {
+    int point;
+    bool finished;
+    cf_predictions predictions; /* owned: all folds, fold after fold; empty unless finished */
+    cf_metrics metrics;         /* owned: of them */
+} cf_sweep_result;
+
+typedef struct cf_sweep_results {
+    cf_sweep sweep;        /* owned */
+    cf_scheme scheme;      /* owned */
+    cf_sweep_result *rows; /* owned, [sweep.n_points], in order of point */
+    int n_finished;
+} cf_sweep_results;
+
+/* Reads DIR/sweep.yaml and the points. All have the same images in the same order: CF_E_DATA where
+ * two differ, and where no point is finished. Release with fini in any case. */
+CF_CHECKED cf_err cf_sweep_results_read(const char *dir, cf_sweep_results *r);
+void cf_sweep_results_fini(cf_sweep_results *r);
+
+#endif
