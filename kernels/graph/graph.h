@@ -123,8 +123,8 @@ CF_CHECKED cf_err cf_graph_loss(cf_graph *g, int in, const int *class_of, int n_
                                 float smoothing);
 
 /* From the next plan on, nothing is written over the node's output, nor over the gradient that its
- * first reader gives it, before the run has ended: both can be looked at (cf_backend_ops.peek). Of a
- * convolution the second is not kept, since its own gradient takes that place. */
+ * first reader gives it, before the run has ended: both can be looked at (cf_backend_ops.peek). Of
+ * a convolution the second is not kept, since its own gradient takes that place. */
 void cf_graph_keep(cf_graph *g, int node);
 /* 0 where none is kept. */
 int cf_graph_first_kept(const cf_graph *g);

@@ -39,6 +39,7 @@ typedef struct maker {
     float *mean, *map; /* owned, [floats]; [map_height * map_width] */
     uint8_t *seen;     /* owned, [floats] */
     cf_shape layer_shape;
+    cf_map_place place;
 } maker;
 
 /* ---- layers -----------------------------------------------------------------------------------
@@ -99,6 +100,7 @@ static cf_err create_explainer(maker *m, const char *engines)
     if (o->gradcam) {
         CF_TRY(choose_layer(e->graph, o->layer, &target.layer));
         m->layer_shape = e->graph->nodes[target.layer].out_shape;
+        cf_explain_graph_place(e->graph, target.layer, &m->place.start, &m->place.step);
         strcpy(m->report->layer, e->graph->nodes[target.layer].name);
     }
     return cf_explainer_create(e->ops, e->backend, e->graph, &target, engines, &m->explainer);
@@ -262,6 +264,7 @@ static cf_err explain_image(maker *m, int64_t place, int i)
                         .seen = m->seen,
                         .map_height = (int)m->layer_shape.h,
                         .map_width = (int)m->layer_shape.w,
+                        .map_place = m->place,
                         .gradcam = o->gradcam ? m->map : NULL,
                         .smoothgrad = o->smoothgrad ? m->mean : NULL,
                         .sigma = cf_smoothgrad_sigma(image, m->floats, o->noise)};

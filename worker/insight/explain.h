@@ -6,6 +6,7 @@
 
 #include "kernels/base/buf.h"
 #include "proto/cells.h"
+#include "worker/insight/gradcam.h"
 #include "worker/saved.h"
 
 enum { CF_EXPLAIN_PREDICTED = -1 };
@@ -21,6 +22,7 @@ typedef struct cf_explanation {
     int size;            /* side of the image as the network sees it, px */
     const uint8_t *seen; /* [size][size][3] RGB: that image */
     int map_height, map_width;
+    cf_map_place map_place;  /* over the image that the network sees */
     const float *gradcam;    /* [map_height][map_width]; NULL: not asked for */
     const float *smoothgrad; /* [size][size][3] mean gradient by the image as the network takes it,
                                 normalised; NULL: not asked for */

@@ -120,6 +120,18 @@ void cf_explain_graph_fini(cf_explain_graph *x)
     *x = (cf_explain_graph){.image = -1, .layer = -1};
 }
 
+void cf_explain_graph_place(const cf_graph *trained, int node, double *start, double *step)
+{
+    const cf_node *n = &trained->nodes[node];
+    *start = 0;
+    *step = 1;
+    if (n->op == CF_OP_INPUT) return;
+    cf_explain_graph_place(trained, n->in, start, step); /* a residual lies where the input does */
+    if (!cf_explain_graph_is_layer(n)) return;
+    *start += *step * ((n->conv.kernel - 1) / 2.0 - n->pad_left);
+    *step *= n->conv.stride;
+}
+
 /* ---- weights ----------------------------------------------------------------------------------
  */
 

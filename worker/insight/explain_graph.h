@@ -40,6 +40,10 @@ void cf_explain_graph_fini(cf_explain_graph *x);
 /* Whether a node of the trained graph can be a layer to look at. */
 bool cf_explain_graph_is_layer(const cf_node *node);
 
+/* Where the pixels of a node's output read the image: pixel i around start + step * i, the centre
+ * of its receptive field, in px. Kernels with padding on one side only, and even ones, move it. */
+void cf_explain_graph_place(const cf_graph *trained, int node, double *start, double *step);
+
 /* Everything but the head: weights [n_weights] and state [n_state] of the trained graph into
  * folded [x->graph->n_weights]. Filters are multiplied by gamma / sqrt(var + eps) and biases moved,
  * in double precision. */

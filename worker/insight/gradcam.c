@@ -21,28 +21,47 @@ cf_err cf_gradcam(const float *output, const float *gradient, int64_t pixels, in
     return CF_OK;
 }
 
-/* Where output pixel i of `to` reads a line of `from`: between pixel *at and the next. */
-static void place(int i, int from, int to, int *at, int *next, double *share)
+/* Four pixels of a line and what each counts for at one place between the middle two. */
+typedef struct taps {
+    int at[4];
+    double weight[4];
+} taps;
+
+static taps taps_at(int pixel, cf_map_place place, int n)
 {
-    double x = ((double)i + 0.5) * (double)from / (double)to - 0.5;
-    x = x < 0 ? 0 : x > from - 1 ? from - 1 : x;
-    *at = (int)x;
-    *next = *at + 1 < from ? *at + 1 : *at;
-    *share = x - *at;
+    double x = ((double)pixel - place.start) / place.step;
+    x = x < 0 ? 0 : x > n - 1 ? n - 1 : x;
+    int first = (int)x;
+    double t = x - first, u = 1 - t;
+    taps k = {.weight = {-0.5 * t * u * u, 1 + t * t * (1.5 * t - 2.5), 1 + u * u * (1.5 * u - 2.5),
+                         -0.5 * u * t * t}};
+    for (int i = 0; i < 4; i++) {
+        int at = first + i - 1;
+        k.at[i] = at < 0 ? 0 : at > n - 1 ? n - 1 : at;
+    }
+    return k;
 }
 
-void cf_map_enlarge(const float *map, int h, int w, int height, int width, float *large)
+static double read_taps(const float *line, int64_t stride, const taps *k)
 {
+    double sum = 0;
+    for (int i = 0; i < 4; i++) sum += k->weight[i] * (double)line[k->at[i] * stride];
+    return sum;
+}
+
+void cf_map_enlarge(const float *map, int h, int w, cf_map_place place, int height, int width,
+                    float *scratch, float *large)
+{
+    for (int x = 0; x < width; x++) {
+        taps k = taps_at(x, place, w);
+        for (int y = 0; y < h; y++)
+            scratch[(int64_t)y * width + x] = (float)read_taps(map + (int64_t)y * w, 1, &k);
+    }
     for (int y = 0; y < height; y++) {
-        int y0, y1, x0, x1;
-        double fy, fx;
-        place(y, h, height, &y0, &y1, &fy);
+        taps k = taps_at(y, place, h);
         for (int x = 0; x < width; x++) {
-            place(x, w, width, &x0, &x1, &fx);
-            const float *a = map + (int64_t)y0 * w, *b = map + (int64_t)y1 * w;
-            double top = (double)a[x0] + fx * ((double)a[x1] - (double)a[x0]);
-            double low = (double)b[x0] + fx * ((double)b[x1] - (double)b[x0]);
-            large[(int64_t)y * width + x] = (float)(top + fy * (low - top));
+            double v = read_taps(scratch + x, width, &k);
+            large[(int64_t)y * width + x] = v > 0 ? (float)v : 0.0f;
         }
     }
 }

@@ -1,0 +1,111 @@
+#include "launch/explain_choose.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "kernels/base/mem.h"
+#include "proto/csv.h"
+#include "proto/text.h"
+
+/* An id and what is looked up by it. */
+typedef struct named {
+    const char *id; /* borrowed */
+    int64_t place;
+} named;
+
+static int by_id(const void *a, const void *b)
+{
+    return strcmp(((const named *)a)->id, ((const named *)b)->id);
+}
+
+/* ---- images -----------------------------------------------------------------------------------
+ */
+
+static cf_err find_ids(const cf_cells *cells, const cf_strings *ids, const named *index,
+                       int64_t *images)
+{
+    for (size_t i = 0; i < ids->n; i++) {
+        const named key = {ids->items[i], 0};
+        const named *found = bsearch(&key, index, (size_t)cells->n, sizeof *index, by_id);
+        if (found == NULL)
+            return cf_fail(CF_E_USAGE, "--id %.200s: no such image among the %lld; ids are like %s",
+                           ids->items[i], (long long)cells->n, cells->ids[0]);
+        for (size_t k = 0; k < i; k++)
+            if (images[k] == found->place)
+                return cf_fail(CF_E_USAGE, "--id %.200s is given twice", ids->items[i]);
+        images[i] = found->place;
+    }
+    return CF_OK;
+}
+
+cf_err cf_explain_images(const cf_cells *cells, const cf_strings *ids, int64_t **images, int64_t *n)
+{
+    named *index = NULL;
+    *n = ids->n > 0 ? (int64_t)ids->n : cells->n;
+    CF_TRY(cf_new(images, (size_t)*n, sizeof **images));
+    for (int64_t i = 0; i < *n; i++) (*images)[i] = i;
+    if (ids->n == 0) return CF_OK;
+    CF_TRY(cf_new(&index, (size_t)cells->n, sizeof *index));
+    for (int64_t i = 0; i < cells->n; i++) index[i] = (named){cells->ids[i], i};
+    qsort(index, (size_t)cells->n, sizeof *index, by_id);
+    cf_err err = find_ids(cells, ids, index, *images);
+    free(index);
+    return err;
+}
+
+/* ---- folds ------------------------------------------------------------------------------------
+ */
+
+static bool has_fold(const cf_saved *run, int64_t fold)
+{
+    for (int i = 0; i < run->n_folds; i++)
+        if (run->folds[i] == fold) return true;
+    return false;
+}
+
+/* Fills in the folds of images that a row names; the word "train" and what else is no number says
+ * nothing. */
+static cf_err take_rows(const cf_saved *run, const cf_csv *csv, const named *index, int64_t n,
+                        int *folds)
+{
+    int id = cf_csv_column(csv, "id"), fold = cf_csv_column(csv, "fold");
+    if (id < 0 || fold < 0)
+        return cf_fail(CF_E_DATA, "%s: expected columns id and fold", csv->name);
+    for (int64_t row = 1; row < csv->n_rows; row++) {
+        int64_t value = 0;
+        const named key = {cf_csv_cell(csv, row, id), 0};
+        const named *found = bsearch(&key, index, (size_t)n, sizeof *index, by_id);
+        if (found == NULL || !cf_text_integer(cf_csv_cell(csv, row, fold), &value)) continue;
+        if (has_fold(run, value)) folds[found->place] = (int)value;
+    }
+    return CF_OK;
+}
+
+cf_err cf_explain_folds(const cf_saved *run, const cf_cells *cells, const int64_t *images,
+                        int64_t n, int *folds, int64_t *n_unknown)
+{
+    enum { MAX_BYTES = 1 << 30 };
+    char path[CF_PATH_MAX];
+    cf_csv csv = {0};
+    named *index = NULL;
+    cf_err err = CF_OK;
+    for (int64_t i = 0; i < n; i++) folds[i] = -1;
+    CF_TRY(cf_path_join(path, sizeof path, run->dir, "folds.csv"));
+    if (cf_path_exists(path)) {
+        CF_TRY(cf_csv_read(path, MAX_BYTES, &csv));
+        CF_TRY_GOTO(cf_new(&index, (size_t)n, sizeof *index), out);
+        for (int64_t i = 0; i < n; i++) index[i] = (named){cells->ids[images[i]], i};
+        qsort(index, (size_t)n, sizeof *index, by_id);
+        CF_TRY_GOTO(take_rows(run, &csv, index, n, folds), out);
+    }
+    *n_unknown = 0;
+    for (int64_t i = 0; i < n; i++) {
+        if (folds[i] >= 0) continue;
+        folds[i] = run->folds[0];
+        ++*n_unknown;
+    }
+out:
+    free(index);
+    cf_csv_fini(&csv);
+    return err;
+}
