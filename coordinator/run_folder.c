@@ -6,9 +6,13 @@
 
 #include "coordinator/folds.h"
 #include "coordinator/folds_make.h"
+#include "kernels/base/hash.h"
 #include "kernels/base/log.h"
 #include "kernels/base/mem.h"
 #include "proto/control.h"
+#include "proto/safetensors.h"
+
+#define INIT_MARK "# initial weights: "
 
 /* Folds as the configuration asks for them. */
 static cf_err make_folds(const cf_config *c, const cf_cells *cells, cf_run_folder *run)
@@ -47,6 +51,8 @@ static cf_err write_run_yaml(const cf_config *c, const cf_cells *cells, const cf
                   CYTOFOLD_VERSION, (unsigned long long)hash, (unsigned long long)run->data_hash);
     cf_buf_printf(&yaml, "# images: %d x %d px, %.9g um/px\n", cells->width, cells->height,
                   cells->um_per_px);
+    if (run->init_hash != 0)
+        cf_buf_printf(&yaml, INIT_MARK "%016llx\n", (unsigned long long)run->init_hash);
     cf_config_write(c, false, &yaml);
     cf_err err = cf_buf_check(&yaml);
     if (err == CF_OK) err = save_text(run->dir, "run.yaml", yaml.data, yaml.len);
@@ -54,11 +60,23 @@ static cf_err write_run_yaml(const cf_config *c, const cf_cells *cells, const cf
     return err;
 }
 
+/* Initial weights are part of what a result is a function of: by their bytes, not by their name. */
+static cf_err hash_data(const cf_config *c, const cf_cells *cells, cf_run_folder *run)
+{
+    run->data_hash = cf_folds_hash(cells, run->fold_of);
+    run->init_hash = 0;
+    if (c->model_init[0] == '\0') return CF_OK;
+    CF_TRY(cf_where(cf_safetensors_hash(c->model_init, &run->init_hash), "model.init"));
+    const uint64_t both[2] = {run->data_hash, run->init_hash};
+    run->data_hash = cf_hash64(both, sizeof both);
+    return CF_OK;
+}
+
 static cf_err start_folder(const cf_config *c, const cf_cells *cells, cf_run_folder *run)
 {
     char path[CF_PATH_MAX];
     if (run->n_folds == 0) CF_TRY(make_folds(c, cells, run));
-    run->data_hash = cf_folds_hash(cells, run->fold_of);
+    CF_TRY(hash_data(c, cells, run));
     CF_TRY(cf_dir_make(run->dir));
     CF_TRY(save_text(run->dir, "scheme.yaml", cells->scheme.text, strlen(cells->scheme.text)));
     CF_TRY(cf_path_join(path, sizeof path, run->dir, "folds.csv"));
@@ -127,6 +145,19 @@ static cf_err check_folds_file(const cf_run_folder *run, const cf_config *c, con
     return err;
 }
 
+/* text: of run.yaml. */
+static cf_err check_init(const cf_run_folder *run, const cf_config *c, const char *text)
+{
+    const char *line = strstr(text, "\n" INIT_MARK);
+    unsigned long long then = 0, now = run->init_hash;
+    if (line != NULL) then = strtoull(line + strlen("\n" INIT_MARK), NULL, 16);
+    if (then == now) return CF_OK;
+    return cf_fail(CF_E_USAGE,
+                   "%s was started with other initial weights (%016llx) than model.init has now "
+                   "(%s%s%016llx); give another --run folder or the old file",
+                   run->dir, then, c->model_init, now != 0 ? " " : "none: ", now);
+}
+
 static cf_err resume_folder(const cf_config *c, const cf_cells *cells, const char *run_yaml,
                             cf_run_folder *run)
 {
@@ -137,12 +168,14 @@ static cf_err resume_folder(const cf_config *c, const cf_cells *cells, const cha
     CF_TRY(cf_path_join(path, sizeof path, run->dir, "folds.csv"));
     if (cf_folds_read(path, cells, &run->n_folds, run->fold_of) != CF_OK) return other_data(run, c);
     CF_TRY(check_folds_file(run, c, cells));
-    run->data_hash = cf_folds_hash(cells, run->fold_of);
+    CF_TRY(hash_data(c, cells, run));
     run->resumed = true;
     CF_TRY(cf_file_read(run_yaml, 1 << 20, &text, &n));
+    cf_err err = check_init(run, c, text);
     snprintf(mark, sizeof mark, "# data and folds: %016llx\n", (unsigned long long)run->data_hash);
     bool same = strstr(text, mark) != NULL;
     free(text);
+    CF_TRY(err);
     return same ? CF_OK : other_data(run, c);
 }
 

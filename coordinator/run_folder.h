@@ -10,10 +10,11 @@
 typedef struct cf_run_folder {
     const char *dir; /* borrowed */
     int n_folds;
-    uint8_t *fold_of; /* owned, [n] */
-    uint64_t data_hash;
-    bool resumed;      /* run.yaml was there before */
-    cf_run_lock *lock; /* owned; NULL when opened without one */
+    uint8_t *fold_of;   /* owned, [n] */
+    uint64_t data_hash; /* images, labels, folds, and the weights that training starts from */
+    uint64_t init_hash; /* of model.init's file; 0: none */
+    bool resumed;       /* run.yaml was there before */
+    cf_run_lock *lock;  /* owned; NULL when opened without one */
 } cf_run_folder;
 
 /* New folder: makes it, splits (or reads data.folds_file), writes scheme.yaml, folds.csv, run.yaml

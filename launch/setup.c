@@ -70,12 +70,16 @@ cf_err cf_setup_init(cf_setup *setup, const char *config_path, const cf_strings 
     CF_TRY(cf_config_read(config_path, &setup->config));
     cf_config *config = &setup->config;
     char cells[sizeof config->data_cells], folds[sizeof config->data_folds_file];
+    char init[sizeof config->model_init];
     memcpy(cells, config->data_cells, sizeof cells);
+    memcpy(init, config->model_init, sizeof init);
     memcpy(folds, config->data_folds_file, sizeof folds);
     for (size_t i = 0; i < overrides->n; i++)
         CF_TRY(cf_config_set(&setup->config, overrides->items[i]));
     CF_TRY(cf_config_validate(&setup->config));
     bool found = false;
+    CF_TRY(make_absolute(config, strcmp(init, config->model_init) != 0, config->model_init,
+                         sizeof init, &found));
     CF_TRY(make_absolute(config, strcmp(folds, config->data_folds_file) != 0,
                          config->data_folds_file, sizeof folds, &found));
     CF_TRY(make_absolute(config, strcmp(cells, config->data_cells) != 0, config->data_cells,

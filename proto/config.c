@@ -250,13 +250,10 @@ out:
 
 bool cf_key_changes_result(const cf_key *key)
 {
-    static const char *const without[] = {"data.cells",
-                                          "data.pack_size",
-                                          "data.folds_file",
-                                          "train.checkpoint_every",
-                                          "train.checkpoint_minutes",
-                                          "train.evaluate_every",
-                                          "train.stop_loss"};
+    static const char *const without[] = {
+        "data.cells",           "data.pack_size",         "data.folds_file",
+        "model.init",           "train.checkpoint_every", "train.checkpoint_minutes",
+        "train.evaluate_every", "train.stop_loss"};
     if (strcmp(key->section, "run") == 0) return false;
     for (size_t i = 0; i < sizeof without / sizeof without[0]; i++)
         if (strcmp(key->path, without[i]) == 0) return false;

@@ -90,8 +90,8 @@ void cf_config_write_json(const cf_config *config, cf_json *json);
 /* The key reference as a Markdown table, for the README. */
 void cf_config_reference(cf_buf *out);
 /* XXH3 of the effective values that a result depends on: without section run, data.cells and
- * data.folds_file (hashed by content elsewhere), and how often the run saves and tests.
- * CF_E_UNEXPECTED when memory is short: a hash of half a text would part a run from its
+ * data.folds_file and model.init (hashed by content elsewhere), and how often the run saves and
+ * tests. CF_E_UNEXPECTED when memory is short: a hash of half a text would part a run from its
  * checkpoints. */
 CF_CHECKED cf_err cf_config_hash(const cf_config *config, uint64_t *hash);
 

@@ -27,6 +27,7 @@ static cf_err pack_plan(const cf_msg_plan *m, cf_buf *out)
     w.run_dir = cf_wire_bytes(m->run_dir);
     w.data_hash = m->data_hash;
     w.cells_hash = m->cells_hash;
+    w.init_hash = m->init_hash;
     w.n_folds = (uint32_t)m->n_folds;
     w.fold_of = (ProtobufCBinaryData){.len = (size_t)m->n_images, .data = m->fold_of};
     w.n_groups = (uint32_t)m->n_groups;

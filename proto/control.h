@@ -54,6 +54,7 @@ typedef struct cf_msg_plan {
     char *run_dir;       /* owned */
     uint64_t data_hash;  /* cells content and folds: goes into checkpoints */
     uint64_t cells_hash; /* cells content: a worker's own cells file must have it */
+    uint64_t init_hash;  /* the same of model.init's file; 0: none */
     int n_folds;
     uint8_t *fold_of; /* owned, [n_images] fold of each image, or CF_FOLD_TRAIN */
     int64_t n_images;

@@ -81,6 +81,7 @@ static cf_err take_plan(const Cf__Plan *w, cf_msg_plan *m)
                       &m->group_of_worker));
     m->data_hash = w->data_hash;
     m->cells_hash = w->cells_hash;
+    m->init_hash = w->init_hash;
     m->n_folds = (int)w->n_folds;
     m->n_images = (int64_t)w->fold_of.len;
     m->n_groups = (int)w->n_groups;

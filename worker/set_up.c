@@ -92,6 +92,17 @@ static cf_err prove_disk(cf_worker *w)
     return err;
 }
 
+/* Once a job: what of model.init the networks start from. */
+static void tell_start(const cf_worker *w)
+{
+    const cf_trainer *t = &w->trainers[0];
+    if (w->all->rank != 0 || w->config.model_init[0] == '\0' || t->step > 0) return;
+    cf_log_info("%s: %d of %d tensors of the network start there%s%s", w->config.model_init,
+                t->started.n, w->engine.graph->n_params,
+                t->started.classifier_left ? "; the classifier starts at random: " : "",
+                t->started.why);
+}
+
 static cf_err set_up_folds(cf_worker *w, int group)
 {
     int64_t step[CF_MAX_FOLDS], total[CF_MAX_FOLDS];
@@ -105,6 +116,7 @@ static cf_err set_up_folds(cf_worker *w, int group)
         step[w->n_folds - 1] = t->step;
         total[w->n_folds - 1] = t->total_steps;
     }
+    tell_start(w);
     cf_itinerary_init(&w->now, w->n_folds, step, total);
     w->ahead = w->now;
     return CF_OK;

@@ -6,7 +6,6 @@
 
 #include "kernels/base/log.h"
 #include "kernels/base/mem.h"
-#include "worker/models.h"
 #include "worker/schedule.h"
 
 enum { N_FLATS = 5 };
@@ -41,16 +40,18 @@ static bool flat_used(const cf_config *c, const char *name)
     return true;
 }
 
-static cf_err load_initial_weights(cf_trainer *t)
+static cf_err load_initial_weights(cf_trainer *t, const cf_scheme *scheme)
 {
     const cf_engine *e = t->engine;
     const cf_graph *g = e->graph;
     float *host = NULL;
     CF_TRY(cf_new(&host, (size_t)(g->n_weights + g->n_state), sizeof *host));
-    cf_model_init(g, e->config, t->fold, host, host + g->n_weights);
     size_t weight_bytes = (size_t)g->n_weights * sizeof *host;
     size_t state_bytes = (size_t)g->n_state * sizeof *host;
     cf_err err = CF_OK;
+    CF_TRY_GOTO(
+        cf_weight_start(g, e->config, scheme, t->fold, host, host + g->n_weights, &t->started),
+        out);
     CF_TRY_GOTO(e->ops->copy_in(e->backend, t->weights, host, weight_bytes), out);
     CF_TRY_GOTO(e->ops->copy_in(e->backend, t->state, host + g->n_weights, state_bytes), out);
     if (t->ema != NULL)
@@ -80,7 +81,7 @@ cf_err cf_trainer_init(cf_trainer *t, cf_engine *engine, const cf_cells *cells,
         if (flat_used(engine->config, rows[i].name))
             CF_TRY(
                 engine->ops->alloc(engine->backend, flat_bytes(&rows[i]), (void **)rows[i].data));
-    return load_initial_weights(t);
+    return load_initial_weights(t, &cells->scheme);
 }
 
 void cf_trainer_fini(cf_trainer *t)
@@ -249,7 +250,7 @@ cf_err cf_trainer_digest(const cf_trainer *t, uint64_t *digest)
     return CF_OK;
 }
 
-static cf_err list_entries(const cf_graph *g, cf_tensor_entry **entries)
+cf_err cf_trainer_entries(const cf_graph *g, cf_tensor_entry **entries)
 {
     CF_TRY(cf_new(entries, (size_t)g->n_params, sizeof **entries));
     for (int i = 0; i < g->n_params; i++) {
@@ -307,7 +308,7 @@ cf_err cf_trainer_snapshot(cf_trainer *t, uint64_t data_hash, const char *config
         cf_scaler_write(&t->scaler, flat->data);
     }
     c->n_entries = e->graph->n_params;
-    return list_entries(e->graph, &c->entries);
+    return cf_trainer_entries(e->graph, &c->entries);
 }
 
 static cf_err check_belongs(const cf_trainer *t, uint64_t data_hash, const cf_checkpoint *c)

@@ -10,6 +10,7 @@
 #include "worker/data/sampler.h"
 #include "worker/engine.h"
 #include "worker/scaler.h"
+#include "worker/weight_file.h"
 
 typedef struct cf_trainer {
     cf_engine *engine; /* borrowed */
@@ -25,15 +26,16 @@ typedef struct cf_trainer {
     /* Of the epoch under way: sums over its steps. */
     double loss_sum, correct_sum;
     int64_t n_summed;
-    double loss, accuracy; /* of the last step */
-    int64_t saved_step;    /* of its newest checkpoint; -1: none yet */
-    int64_t saved_ns;      /* when that was, or when training began (cf_clock_ns) */
-    bool flagged;          /* the last sums carried a fault flag */
-    cf_scaler scaler;      /* fp16 only */
+    double loss, accuracy;   /* of the last step */
+    int64_t saved_step;      /* of its newest checkpoint; -1: none yet */
+    int64_t saved_ns;        /* when that was, or when training began (cf_clock_ns) */
+    bool flagged;            /* the last sums carried a fault flag */
+    cf_scaler scaler;        /* fp16 only */
+    cf_weight_taken started; /* what model.init gave */
 } cf_trainer;
 
-/* Initial weights and the sampler of `fold`. data_hash etc. belong to the checkpoint functions.
- * Release with fini in any case. */
+/* Initial weights (of model.init where it names a file) and the sampler of `fold`. data_hash etc.
+ * belong to the checkpoint functions. Release with fini in any case. */
 CF_CHECKED cf_err cf_trainer_init(cf_trainer *t, cf_engine *engine, const cf_cells *cells,
                                   const uint8_t *fold_of, int fold);
 void cf_trainer_fini(cf_trainer *t);
@@ -62,6 +64,9 @@ CF_CHECKED cf_err cf_trainer_digest(const cf_trainer *t, uint64_t *digest);
  * caller), to which `c` points. */
 CF_CHECKED cf_err cf_trainer_snapshot(cf_trainer *t, uint64_t data_hash, const char *config_yaml,
                                       cf_checkpoint *c, void **block);
+/* Where each parameter of a network lies in its flat buffers: [g->n_params], owned by the caller.
+ */
+CF_CHECKED cf_err cf_trainer_entries(const cf_graph *g, cf_tensor_entry **entries);
 /* Takes over a checkpoint's tensors. CF_E_CHECKPOINT when it belongs to another configuration, data
  * set, fold or network, naming which. */
 CF_CHECKED cf_err cf_trainer_restore(cf_trainer *t, uint64_t data_hash, const cf_checkpoint *c);

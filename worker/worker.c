@@ -7,6 +7,7 @@
 
 #include "kernels/base/log.h"
 #include "kernels/base/mem.h"
+#include "proto/safetensors.h"
 #include "worker/set_up.h"
 #include "worker/stage.h"
 #include "worker/steps.h"
@@ -87,6 +88,20 @@ static cf_err open_cells(cf_worker *w)
     return cf_cells_open(shared, &w->cells);
 }
 
+/* The file of initial weights that this rank sees is the coordinator's. */
+static cf_err check_init(const cf_worker *w)
+{
+    uint64_t hash = 0;
+    if (w->config.model_init[0] == '\0') return CF_OK;
+    CF_TRY(cf_where(cf_safetensors_hash(w->config.model_init, &hash), "model.init"));
+    if (hash == w->plan.init_hash) return CF_OK;
+    return cf_fail(CF_E_DATA,
+                   "model.init: %s holds other weights here (%016llx) than at the coordinator "
+                   "(%016llx)",
+                   w->config.model_init, (unsigned long long)hash,
+                   (unsigned long long)w->plan.init_hash);
+}
+
 static cf_err receive_plan(cf_worker *w)
 {
     cf_message m;
@@ -102,7 +117,7 @@ static cf_err receive_plan(cf_worker *w)
                        "%s holds other images here (%016llx) than at the coordinator (%016llx)",
                        w->config.data_cells, (unsigned long long)w->cells.content_hash,
                        (unsigned long long)w->plan.cells_hash);
-    return CF_OK;
+    return check_init(w);
 }
 
 /* ---- the whole ------------------------------------------------------------------------------- */

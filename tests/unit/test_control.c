@@ -54,6 +54,7 @@ static void fill_plan(cf_message *m, uint8_t *fold_of, int32_t *group_of_fold, i
                             .run_dir = "",
                             .data_hash = 0xf000000000000001u,
                             .cells_hash = 0xe000000000000002u,
+                            .init_hash = 0xd000000000000003u,
                             .n_folds = 3,
                             .fold_of = fold_of,
                             .n_images = 5,
@@ -76,6 +77,7 @@ static void plan_comes_back_as_sent(void **state)
     assert_string_equal(back.plan.run_dir, "");
     assert_true(back.plan.data_hash == m.plan.data_hash);
     assert_true(back.plan.cells_hash == m.plan.cells_hash);
+    assert_true(back.plan.init_hash == m.plan.init_hash);
     assert_int_equal(back.plan.n_folds, 3);
     assert_int_equal(back.plan.n_images, 5);
     assert_int_equal(back.plan.n_groups, 2);
