@@ -241,6 +241,17 @@ out:
     return err;
 }
 
+static int64_t stride_of(int64_t n, int64_t most)
+{
+    return most > 0 && most < n ? (n + most - 1) / most : 1;
+}
+
+int64_t cf_trustworthiness_rows(int64_t n, int64_t most)
+{
+    int64_t stride = stride_of(n, most);
+    return (n + stride - 1) / stride;
+}
+
 cf_err cf_trustworthiness(const float *x, int64_t n, int64_t d, const float *y, int k, int64_t most,
                           int threads, double *value)
 {
@@ -249,8 +260,8 @@ cf_err cf_trustworthiness(const float *x, int64_t n, int64_t d, const float *y, 
                        (long long)n);
     cf_crew crew = {.threads = cf_crew_size(threads)};
     search s = {.x = x, .y = y, .n = n, .d = d, .k = k};
-    s.stride = most > 0 && most < n ? (n + most - 1) / most : 1;
-    s.n_queries = (n + s.stride - 1) / s.stride;
+    s.stride = stride_of(n, most);
+    s.n_queries = cf_trustworthiness_rows(n, most);
     double sum = 0;
     cf_err err = CF_OK;
     CF_TRY_GOTO(cf_new(&s.losses, (size_t)s.n_queries, sizeof *s.losses), out);

@@ -30,5 +30,7 @@ void cf_neighbours_fini(cf_neighbours *nb);
  * spread evenly (0: all). 1 <= k < n/2. */
 CF_CHECKED cf_err cf_trustworthiness(const float *x, int64_t n, int64_t d, const float *y, int k,
                                      int64_t most, int threads, double *value);
+/* Over how many rows that is. */
+int64_t cf_trustworthiness_rows(int64_t n, int64_t most);
 
 #endif

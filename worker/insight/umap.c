@@ -1,10 +1,35 @@
 #include "worker/insight/umap.h"
 
+#include <math.h>
 #include <string.h>
+
+enum { MANY_ROWS = 10000, EPOCHS_OF_MANY = 200, EPOCHS_OF_FEW = 500 };
 
 cf_umap_options cf_umap_defaults(void)
 {
     return (cf_umap_options){.neighbours = 15, .min_dist = 0.1, .spread = 1};
+}
+
+int cf_umap_epochs(const cf_umap_options *options, int64_t n)
+{
+    if (options->epochs > 0) return options->epochs;
+    return n > MANY_ROWS ? EPOCHS_OF_MANY : EPOCHS_OF_FEW;
+}
+
+void cf_umap_to_length_one(float *x, int64_t n, int64_t d)
+{
+    for (int64_t i = 0; i < n; i++) {
+        double squares = 0;
+        for (int64_t j = 0; j < d; j++) squares += (double)x[i * d + j] * (double)x[i * d + j];
+        double scale = squares > 0 ? 1 / sqrt(squares) : 0;
+        for (int64_t j = 0; j < d; j++) x[i * d + j] = (float)((double)x[i * d + j] * scale);
+    }
+}
+
+/* Of rows of length 1 at an angle: a chord of length c spans 1 - cos = c^2 / 2. */
+static void chords_to_cosines(cf_neighbours *nb)
+{
+    for (int64_t e = 0; e < nb->n * nb->k; e++) nb->distance[e] *= nb->distance[e] / 2;
 }
 
 static cf_err check(const cf_umap_options *o, int64_t n)
@@ -29,6 +54,7 @@ cf_err cf_umap(const float *x, int64_t n, int64_t d, const cf_umap_options *opti
     cf_err err = CF_OK;
     CF_TRY(check(options, n));
     CF_TRY_GOTO(cf_neighbours_find(x, n, d, options->neighbours - 1, options->threads, &nb), out);
+    if (options->metric == CF_UMAP_COSINE) chords_to_cosines(&nb);
     CF_TRY_GOTO(cf_umap_graph_make(&nb, &graph), out);
     CF_TRY_GOTO(cf_umap_start(x, d, &graph, options, y), out);
     CF_TRY_GOTO(cf_umap_layout(&graph, options, y), out);

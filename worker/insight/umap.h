@@ -8,7 +8,12 @@
 
 #include "worker/insight/neighbours.h"
 
+/* What two rows are apart: for COSINE, 1 less the cosine of the angle between them, of rows that
+ * the caller has brought to length 1 (cf_umap_to_length_one). */
+typedef enum cf_umap_metric { CF_UMAP_EUCLIDEAN, CF_UMAP_COSINE } cf_umap_metric;
+
 typedef struct cf_umap_options {
+    cf_umap_metric metric;
     int neighbours;  /* counting the point itself, as the paper does; 2 to CF_NEIGHBOURS_MAX */
     double min_dist; /* how close points of the picture may lie, 0 to spread */
     double spread;   /* scale of the picture, above 0 */
@@ -17,8 +22,12 @@ typedef struct cf_umap_options {
     int threads; /* 0: one a core */
 } cf_umap_options;
 
-/* 15 neighbours, min_dist 0.1, spread 1. */
+/* Euclidean, 15 neighbours, min_dist 0.1, spread 1. */
 cf_umap_options cf_umap_defaults(void);
+/* The epochs that options->epochs 0 stands for. */
+int cf_umap_epochs(const cf_umap_options *options, int64_t n);
+/* Each row of x [n][d] divided by its length; rows of zeros stay. */
+void cf_umap_to_length_one(float *x, int64_t n, int64_t d);
 
 /* The fuzzy graph (section 3.1): weights in (0, 1], symmetric, rows sorted by column. */
 typedef struct cf_umap_graph {

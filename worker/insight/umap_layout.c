@@ -11,7 +11,6 @@
 #include "worker/insight/umap.h"
 
 enum { CURVE_POINTS = 300, CURVE_ROUNDS = 200, POINTS = 512, REPULSIONS = 5 };
-enum { MANY_ROWS = 10000, EPOCHS_OF_MANY = 200, EPOCHS_OF_FEW = 500 };
 /* Squared distances below `nothing` push nobody; power_of is not made for them. */
 static const float clip = 4, touching = 0.001f, nothing = 1e-30f;
 
@@ -169,9 +168,7 @@ static cf_err make_rates(const cf_umap_graph *g, int epochs, float **out)
 
 cf_err cf_umap_layout(const cf_umap_graph *graph, const cf_umap_options *options, float *y)
 {
-    int epochs = options->epochs > 0    ? options->epochs
-                 : graph->n > MANY_ROWS ? EPOCHS_OF_MANY
-                                        : EPOCHS_OF_FEW;
+    int epochs = cf_umap_epochs(options, graph->n);
     cf_crew crew = {.threads = cf_crew_size(options->threads)};
     layout l = {.graph = graph, .seed = options->seed, .from = y};
     double a = 0, b = 0;

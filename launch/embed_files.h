@@ -1,0 +1,39 @@
+/* What `embed` leaves in a run folder: embed.csv, embed.json, plots/embed.png and plots/embed.svg,
+ * and on request the features as a NumPy file. The same bytes for the same picture: no clock and no
+ * path is in them. Threads: main only. Read first: cf_embed. */
+#ifndef CF_LAUNCH_EMBED_FILES_H
+#define CF_LAUNCH_EMBED_FILES_H
+
+#include "kernels/base/buf.h"
+#include "worker/insight/features.h"
+#include "worker/insight/mixing.h"
+#include "worker/insight/umap.h"
+
+typedef struct cf_embed {
+    const cf_cells *cells;    /* borrowed */
+    const cf_scheme *scheme;  /* borrowed */
+    cf_features features;     /* owned */
+    cf_common common;         /* owned */
+    cf_umap_options options;  /* of the picture */
+    float *y;                 /* owned, [features.n][2] */
+    double trustworthiness;   /* of y, in the common space */
+    int trust_k;              /* of so many neighbours */
+    int64_t trust_n;          /* over so many images */
+    cf_mixing space, picture; /* of trust_k neighbours in the common space, and in y */
+} cf_embed;
+
+void cf_embed_fini(cf_embed *e);
+
+/* DIR/embed.csv: id,fold,label,predicted,x,y. Atomic, as all others. */
+CF_CHECKED cf_err cf_embed_write_csv(const cf_embed *e, const char *dir);
+/* An object: images, features, folds [{fold, shared, kept, agreement}], neighbors, min_dist,
+ * metric, epochs, seed, trustworthiness {k, images, value}, space and picture {same_class,
+ * same_fold, chance}. */
+void cf_embed_json(const cf_embed *e, cf_buf *out);
+CF_CHECKED cf_err cf_embed_write_json(const cf_embed *e, const char *dir);
+/* DIR/plots/embed.png and .svg. */
+CF_CHECKED cf_err cf_embed_plot(const cf_embed *e, const char *dir);
+/* float32 [n][d] in NumPy's format 1.0, rows as in embed.csv, each as its own network gave it. */
+CF_CHECKED cf_err cf_embed_write_features(const cf_embed *e, const char *path);
+
+#endif
