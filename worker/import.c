@@ -1,0 +1,133 @@
+#include "worker/import.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "kernels/base/log.h"
+#include "kernels/base/mem.h"
+#include "worker/model_facts.h"
+#include "worker/models.h"
+#include "worker/trainer.h"
+#include "worker/weight_file.h"
+
+static cf_err fill_checkpoint(const cf_import_job *job, const cf_graph *g, int fold,
+                              cf_checkpoint *c)
+{
+    cf_buf yaml = {0};
+    snprintf(c->program_version, sizeof c->program_version, "%s", CYTOFOLD_VERSION);
+    c->fold = fold;
+    c->steps_per_epoch = 1; /* none was done here: step 0 of 0 */
+    CF_TRY(cf_config_hash(job->config, &c->config_hash));
+    cf_config_write_essential(job->config, &yaml);
+    cf_err err = cf_buf_check(&yaml);
+    if (err == CF_OK && yaml.len >= sizeof c->config)
+        err = cf_fail(CF_E_CHECKPOINT,
+                      "the configuration has %zu bytes, at most %zu fit a checkpoint", yaml.len,
+                      sizeof c->config - 1);
+    if (err == CF_OK) memcpy(c->config, cf_buf_text(&yaml), yaml.len + 1);
+    cf_buf_fini(&yaml);
+    CF_TRY(err);
+    c->n_entries = g->n_params;
+    return cf_trainer_entries(g, &c->entries);
+}
+
+/* values: [n_weights + n_state] */
+static cf_err save(const cf_import_job *job, const cf_graph *g, int fold, float *values)
+{
+    char name[32], dir[CF_PATH_MAX], path[CF_PATH_MAX];
+    cf_checkpoint *c = NULL;
+    snprintf(name, sizeof name, "fold-%d", fold);
+    CF_TRY(cf_path_join(dir, sizeof dir, job->dir, name));
+    CF_TRY(cf_path_join(path, sizeof path, dir, "checkpoint-0.ckpt"));
+    CF_TRY(cf_dir_make(dir));
+    CF_TRY(cf_new(&c, 1, sizeof *c));
+    cf_err err = fill_checkpoint(job, g, fold, c);
+    if (err == CF_OK) {
+        c->flats[c->n_flats++] =
+            (cf_flat){.name = "weights", .count = g->n_weights, .data = values};
+        if (g->n_state > 0)
+            c->flats[c->n_flats++] =
+                (cf_flat){.name = "state", .count = g->n_state, .data = values + g->n_weights};
+        err = cf_checkpoint_write(path, c);
+    }
+    free(c->entries);
+    free(c);
+    return err;
+}
+
+/* A file that names other classes than the scheme has other outputs, even where they are as many.
+ */
+static void warn_of_classes(const cf_import_job *job, const cf_safetensors *f)
+{
+    cf_buf nodes = {0};
+    const char *said = cf_safetensors_note(f, CF_FACT_NODES);
+    cf_fact_nodes(job->scheme, &nodes);
+    if (said != NULL && strcmp(said, cf_buf_text(&nodes)) != 0)
+        cf_log_warn("%s: its outputs are %.200s, the scheme's %.200s", f->path, said,
+                    cf_buf_text(&nodes));
+    cf_buf_fini(&nodes);
+}
+
+static cf_err import_fold(const cf_import_job *job, const cf_graph *g, int fold, float *values)
+{
+    cf_safetensors f;
+    cf_weight_taken taken;
+    CF_TRY(cf_safetensors_open(job->files[fold], &f));
+    warn_of_classes(job, &f);
+    cf_err err = cf_weight_file_read(&f, g, job->scheme, CF_WEIGHT_USE_ALL, values,
+                                     values + g->n_weights, &taken);
+    cf_safetensors_close(&f);
+    if (err == CF_OK) err = save(job, g, fold, values);
+    return err;
+}
+
+static cf_err save_text(const char *dir, const char *name, const char *text)
+{
+    char path[CF_PATH_MAX];
+    CF_TRY(cf_path_join(path, sizeof path, dir, name));
+    return cf_file_save(path, text, strlen(text));
+}
+
+static cf_err write_run_yaml(const cf_import_job *job)
+{
+    cf_buf yaml = {0};
+    cf_buf_printf(&yaml, "# cytofold %s\n# imported: no training was done here\n",
+                  CYTOFOLD_VERSION);
+    if (*job->images) cf_buf_printf(&yaml, "# images: %s\n", job->images);
+    cf_config_write(job->config, false, &yaml);
+    cf_err err = cf_buf_check(&yaml);
+    if (err == CF_OK) err = save_text(job->dir, "run.yaml", cf_buf_text(&yaml));
+    cf_buf_fini(&yaml);
+    return err;
+}
+
+static cf_err check_new(const char *dir)
+{
+    static const char *const marks[] = {"run.yaml", "fold-0"};
+    char path[CF_PATH_MAX];
+    for (int i = 0; i < 2; i++) {
+        CF_TRY(cf_path_join(path, sizeof path, dir, marks[i]));
+        if (cf_path_exists(path))
+            return cf_fail(CF_E_USAGE, "%s: is a run already; name another folder", dir);
+    }
+    return CF_OK;
+}
+
+cf_err cf_import(const cf_import_job *job)
+{
+    cf_graph *g = NULL;
+    float *values = NULL;
+    cf_err err = CF_OK;
+    CF_TRY(check_new(job->dir));
+    CF_TRY_GOTO(cf_model_build(job->config, job->scheme, 1, &g), out);
+    CF_TRY_GOTO(cf_new(&values, (size_t)(g->n_weights + g->n_state), sizeof *values), out);
+    for (int fold = 0; fold < job->n_files; fold++)
+        CF_TRY_GOTO(import_fold(job, g, fold, values), out);
+    CF_TRY_GOTO(save_text(job->dir, "scheme.yaml", job->scheme->text), out);
+    CF_TRY_GOTO(write_run_yaml(job), out);
+out:
+    free(values);
+    cf_graph_destroy(g);
+    return err;
+}
