@@ -186,8 +186,9 @@ cf_err cf_bootstrap(const cf_scheme *s, const cf_predictions *p,
     for (int i = 0; i < b.n_figures; i++)
         cf_resample_interval(b.values + (int64_t)i * b.n_resamples, b.n_resamples,
                              figure_at(s, &m->low, i), figure_at(s, &m->high, i));
-    m->resampling = (cf_resampling){b.n_resamples, options->seed,
-                                    cf_resampler_by_patient(&b.resampler), b.resampler.n_units};
+    m->resampling =
+        (cf_resampling){b.n_resamples, options->seed, cf_resampler_by_patient(&b.resampler),
+                        b.resampler.n_units, false};
 out:
     bootstrap_fini(&b);
     return err;

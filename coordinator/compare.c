@@ -307,8 +307,9 @@ cf_err cf_compare(const cf_scheme *s, const cf_predictions *a, const cf_predicti
     cf_parallel_for((w.n_resamples + CF_LANES - 1) / CF_LANES, w.n_threads, run_block, &w);
     count_once(&w);
     for (int i = 0; i < w.n_figures; i++) put_difference(&w, i, difference_at(c, i));
-    c->resampling = (cf_resampling){w.n_resamples, options->seed,
-                                    cf_resampler_by_patient(&w.resampler), w.resampler.n_units};
+    c->resampling =
+        (cf_resampling){w.n_resamples, options->seed, cf_resampler_by_patient(&w.resampler),
+                        w.resampler.n_units, false};
     CF_TRY_GOTO(cf_compare_folds(s, a, b, both.a, both.b, both.n, c), out);
 out:
     compare_fini(&w);

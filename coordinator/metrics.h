@@ -4,6 +4,7 @@
 #ifndef CF_COORDINATOR_METRICS_H
 #define CF_COORDINATOR_METRICS_H
 
+#include <stdbool.h>
 #include <stdint.h>
 
 #include "coordinator/calibration.h"
@@ -59,6 +60,7 @@ typedef struct cf_resampling {
     uint64_t seed;
     bool by_patient; /* whole patients are drawn; an image without one stands for itself */
     int64_t n_units; /* patients, or images */
+    bool no_cells;   /* by image for want of the run's cells file, which may know patients */
 } cf_resampling;
 
 typedef struct cf_metrics {
@@ -104,8 +106,9 @@ void cf_metrics_question_precision_mean_sd(const cf_metrics *m, int q, double *m
  * | leave_one_site_out      | array of {site, fold, images, accuracy, balanced_accuracy,        |
  * |                         | macro_f1}; empty unless each fold is a site                       |
  * | interval                | 95 % intervals of pooled's figures, null without a bootstrap:     |
- * |                         | level, resamples, seed, unit ("patient" or "image"), units; `low` |
- * |                         | and `high`: a fold object's figures                               |
+ * |                         | level, resamples, seed, unit ("patient" or "image"), units,       |
+ * |                         | cells_missing (by image because the cells file is not there);     |
+ * |                         | `low` and `high`: a fold object's figures                         |
  *
  * | key of a fold object            | holds                                                     |
  * | ------------------------------- | --------------------------------------------------------- |

@@ -13,10 +13,10 @@
 CF_CHECKED cf_err cf_report_write(const char *run_dir, const cf_scheme *s, cf_buf *table);
 /* The per-class table as Markdown: code, name, images, precision and recall tolerant and strict,
  * mean ± SD over folds; beside them the published figures where the scheme has them; then the
- * summary lines and the confusion matrix. */
+ * summary lines, the intervals of each class, figures by site, and the confusion matrix. */
 CF_CHECKED cf_err cf_report_markdown(const cf_scheme *s, const cf_metrics *m, cf_buf *out);
 /* One row a class: code, name, images, <figure>_mean and <figure>_sd, published figures (empty
- * where there are none). */
+ * where there are none), pooled_<figure> with the ends of its interval, _low and _high. */
 CF_CHECKED cf_err cf_report_csv(const cf_scheme *s, const cf_metrics *m, cf_buf *out);
 /* Counts of all folds: a row a true class, a column a predicted one. */
 CF_CHECKED cf_err cf_report_confusion_csv(const cf_scheme *s, const cf_metrics *m, cf_buf *out);

@@ -27,7 +27,19 @@ static const figure PUBLISHED[] = {
     FIGURE(cf_class, precision_strict),
     FIGURE(cf_class, recall_strict),
 };
+/* Of all folds together, each followed by the ends of its interval. */
+static const figure POOLED[] = {
+    FIGURE(cf_class_metrics, precision_strict),
+    FIGURE(cf_class_metrics, recall_strict),
+    FIGURE(cf_class_metrics, f1_strict),
+    FIGURE(cf_class_metrics, precision_tolerant),
+    FIGURE(cf_class_metrics, recall_tolerant),
+    FIGURE(cf_class_metrics, f1_tolerant),
+    FIGURE(cf_class_metrics, auc),
+    FIGURE(cf_class_metrics, average_precision),
+};
 enum {
+    N_POOLED = sizeof POOLED / sizeof POOLED[0],
     N_FIGURES = sizeof FIGURES / sizeof FIGURES[0],
     N_PUBLISHED = sizeof PUBLISHED / sizeof PUBLISHED[0]
 };
@@ -48,7 +60,14 @@ static void put_header(cf_buf *out)
         snprintf(text, sizeof text, "published_%s_mean", PUBLISHED[i].name);
         cf_csv_put(out, text, CF_CSV_MORE);
         snprintf(text, sizeof text, "published_%s_sd", PUBLISHED[i].name);
-        cf_csv_put(out, text, i == N_PUBLISHED - 1 ? CF_CSV_END_ROW : CF_CSV_MORE);
+        cf_csv_put(out, text, CF_CSV_MORE);
+    }
+    for (int i = 0; i < N_POOLED; i++) {
+        static const char *const ends[] = {"", "_low", "_high"};
+        for (int end = 0; end < 3; end++) {
+            snprintf(text, sizeof text, "pooled_%s%s", POOLED[i].name, ends[end]);
+            cf_csv_put(out, text, i == N_POOLED - 1 && end == 2 ? CF_CSV_END_ROW : CF_CSV_MORE);
+        }
     }
 }
 
@@ -58,8 +77,25 @@ static void put_published(const cf_class *c, cf_buf *out)
         const void *member = (const char *)c + PUBLISHED[i].offset;
         const cf_published *p = member;
         cf_csv_put_number(out, p->known ? p->mean : (double)NAN, DIGITS, CF_CSV_MORE);
-        cf_csv_put_number(out, p->known ? p->sd : (double)NAN, DIGITS,
-                          i == N_PUBLISHED - 1 ? CF_CSV_END_ROW : CF_CSV_MORE);
+        cf_csv_put_number(out, p->known ? p->sd : (double)NAN, DIGITS, CF_CSV_MORE);
+    }
+}
+
+static double figure_of(const cf_fold_metrics *f, int k, const figure *column)
+{
+    const void *member = (const char *)&f->classes[k] + column->offset;
+    return *(const double *)member;
+}
+
+static void put_pooled(const cf_metrics *m, int k, cf_buf *out)
+{
+    bool intervals = m->resampling.n_resamples > 0;
+    for (int i = 0; i < N_POOLED; i++) {
+        double low = intervals ? figure_of(&m->low, k, &POOLED[i]) : (double)NAN;
+        double high = intervals ? figure_of(&m->high, k, &POOLED[i]) : (double)NAN;
+        cf_csv_put_number(out, figure_of(&m->pooled, k, &POOLED[i]), DIGITS, CF_CSV_MORE);
+        cf_csv_put_number(out, low, DIGITS, CF_CSV_MORE);
+        cf_csv_put_number(out, high, DIGITS, i == N_POOLED - 1 ? CF_CSV_END_ROW : CF_CSV_MORE);
     }
 }
 
@@ -77,6 +113,7 @@ cf_err cf_report_csv(const cf_scheme *s, const cf_metrics *m, cf_buf *out)
             cf_csv_put_number(out, sd, DIGITS, CF_CSV_MORE);
         }
         put_published(&s->classes[k], out);
+        put_pooled(m, k, out);
     }
     return cf_buf_check(out);
 }

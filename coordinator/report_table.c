@@ -6,37 +6,11 @@
 
 #include "coordinator/markdown.h"
 #include "coordinator/report.h"
+#include "coordinator/report_numbers.h"
+#include "coordinator/report_parts.h"
 
 #define CLASS_OFFSET(member) offsetof(cf_class_metrics, member)
 #define FOLD_OFFSET(member)  offsetof(cf_fold_metrics, member)
-
-/* ---- numbers ----------------------------------------------------------------------------------
- */
-
-enum { FIGURE_MAX = 48 };
-
-/* A ratio as papers print it: ".91", "1.00"; a dash where it is not defined. */
-static void print_ratio(double value, int decimals, char text[FIGURE_MAX])
-{
-    if (isnan(value)) {
-        snprintf(text, FIGURE_MAX, "–");
-        return;
-    }
-    snprintf(text, FIGURE_MAX, "%.*f", decimals, value);
-    if (text[0] == '0' && text[1] == '.') memmove(text, text + 1, strlen(text));
-}
-
-/* ".91±.02"; without the SD where one fold alone gives none. */
-static void print_mean_sd(double mean, double sd, int decimals, int n_folds, char text[FIGURE_MAX])
-{
-    char left[FIGURE_MAX], right[FIGURE_MAX];
-    print_ratio(mean, decimals, left);
-    print_ratio(sd, decimals, right);
-    if (isnan(mean) || n_folds < 2)
-        snprintf(text, FIGURE_MAX, "%s", left);
-    else
-        snprintf(text, FIGURE_MAX, "%.20s±%.20s", left, right);
-}
 
 /* ---- per class --------------------------------------------------------------------------------
  */
@@ -81,7 +55,7 @@ static void put_class(const cf_scheme *s, const cf_metrics *m, int k, bool publi
 {
     const cf_class_metrics *pooled = &m->pooled.classes[k];
     bool seen = pooled->support > 0 || pooled->predicted > 0;
-    char text[FIGURE_MAX];
+    char text[CF_FIGURE_TEXT];
     cf_markdown_put(t, s->classes[k].code);
     cf_markdown_put(t, s->classes[k].name);
     cf_markdown_putf(t, "%lld", (long long)pooled->support);
@@ -89,10 +63,10 @@ static void put_class(const cf_scheme *s, const cf_metrics *m, int k, bool publi
         const cf_published *p = published_of(&s->classes[k], &COLUMNS[i]);
         double mean, sd;
         cf_metrics_class_mean_sd(m, k, COLUMNS[i].offset, &mean, &sd);
-        print_mean_sd(seen ? mean : (double)NAN, sd, 2, m->n_folds, text);
+        cf_text_mean_sd(seen ? mean : (double)NAN, sd, 2, m->n_folds, text);
         cf_markdown_put(t, text);
         if (!published) continue;
-        print_mean_sd(p->known ? p->mean : (double)NAN, p->sd, 2, 2, text);
+        cf_text_mean_sd(p->known ? p->mean : (double)NAN, p->sd, 2, 2, text);
         cf_markdown_put(t, text);
     }
 }
@@ -135,8 +109,17 @@ static const summary SUMMARIES[] = {
      PUBLISHED_BALANCED},
     {"macro F1", FOLD_OFFSET(macro_f1), FOLD_OFFSET(macro_f1_tolerant), PUBLISHED_F1},
     {"weighted F1", FOLD_OFFSET(weighted_f1), FOLD_OFFSET(weighted_f1), PUBLISHED_NONE},
+    {"Cohen's kappa", FOLD_OFFSET(kappa), FOLD_OFFSET(kappa), PUBLISHED_NONE},
+    {"MCC", FOLD_OFFSET(mcc), FOLD_OFFSET(mcc), PUBLISHED_NONE},
+    {"macro AUC", FOLD_OFFSET(macro_auc), FOLD_OFFSET(macro_auc), PUBLISHED_NONE},
+    {"macro AP", FOLD_OFFSET(macro_average_precision), FOLD_OFFSET(macro_average_precision),
+     PUBLISHED_NONE},
     {"NLL", FOLD_OFFSET(nll), FOLD_OFFSET(nll), PUBLISHED_NONE},
     {"ECE", FOLD_OFFSET(ece), FOLD_OFFSET(ece), PUBLISHED_NONE},
+    {"Brier", FOLD_OFFSET(brier), FOLD_OFFSET(brier), PUBLISHED_NONE},
+    {"temperature", FOLD_OFFSET(temperature), FOLD_OFFSET(temperature), PUBLISHED_NONE},
+    {"NLL calibrated", FOLD_OFFSET(nll_calibrated), FOLD_OFFSET(nll_calibrated), PUBLISHED_NONE},
+    {"ECE calibrated", FOLD_OFFSET(ece_calibrated), FOLD_OFFSET(ece_calibrated), PUBLISHED_NONE},
 };
 
 /* What follows from the published per-class means: accuracy as recall weighted by image counts,
@@ -158,58 +141,92 @@ static double published_summary(const cf_scheme *s, published_figure figure, boo
     return weights > 0 ? sum / weights : (double)NAN;
 }
 
-static double pooled_figure(const cf_metrics *m, size_t offset)
+static double figure_of(const cf_fold_metrics *f, size_t offset)
 {
     double value;
-    memcpy(&value, (const char *)&m->pooled + offset, sizeof value);
+    memcpy(&value, (const char *)f + offset, sizeof value);
     return value;
+}
+
+/* A cell for the interval, where the table has such a column. */
+static void put_interval(const cf_metrics *m, double low, double high, int decimals, cf_markdown *t)
+{
+    char text[CF_FIGURE_TEXT];
+    if (m->resampling.n_resamples == 0) return;
+    cf_text_interval(low, high, decimals, text);
+    cf_markdown_put(t, text);
 }
 
 static void put_summary(const cf_scheme *s, const cf_metrics *m, const summary *row, bool published,
                         cf_markdown *t)
 {
     bool both = row->strict != row->tolerant;
-    char text[FIGURE_MAX];
+    char text[CF_FIGURE_TEXT];
     double mean, sd;
     cf_markdown_put(t, row->title);
     for (int tolerant = 0; tolerant < 2; tolerant++) {
         size_t offset = tolerant ? row->tolerant : row->strict;
         cf_metrics_mean_sd(m, offset, &mean, &sd);
-        print_mean_sd(tolerant && !both ? (double)NAN : mean, sd, 3, m->n_folds, text);
+        cf_text_mean_sd(tolerant && !both ? (double)NAN : mean, sd, 3, m->n_folds, text);
         cf_markdown_put(t, text);
-        print_ratio(tolerant && !both ? (double)NAN : pooled_figure(m, offset), 3, text);
+        double nothing = tolerant && !both ? (double)NAN : 0;
+        cf_text_ratio(nothing + figure_of(&m->pooled, offset), 3, text);
         cf_markdown_put(t, text);
+        put_interval(m, nothing + figure_of(&m->low, offset), figure_of(&m->high, offset), 3, t);
     }
     for (int tolerant = 0; tolerant < 2 && published; tolerant++) {
-        print_ratio(published_summary(s, row->published, tolerant), 3, text);
+        cf_text_ratio(published_summary(s, row->published, tolerant), 3, text);
         cf_markdown_put(t, text);
     }
+}
+
+/* A figure without a tolerant or published form. */
+static void put_area(const cf_metrics *m, const double range[3], double mean, double sd,
+                     bool published, cf_markdown *t)
+{
+    char text[CF_FIGURE_TEXT];
+    bool intervals = m->resampling.n_resamples > 0;
+    cf_text_mean_sd(mean, sd, 4, m->n_folds, text);
+    cf_markdown_put(t, text);
+    cf_text_ratio(range[1], 4, text);
+    cf_markdown_put(t, text);
+    put_interval(m, range[0], range[2], 4, t);
+    for (int i = 0; i < 2 + intervals + (published ? 2 : 0); i++) cf_markdown_put(t, "–");
 }
 
 static void put_question(const cf_scheme *s, const cf_metrics *m, int q, bool published,
                          cf_markdown *t)
 {
-    char text[FIGURE_MAX];
-    double mean, sd;
-    cf_markdown_putf(t, "AUC %s", s->questions[q].name);
+    bool intervals = m->resampling.n_resamples > 0;
+    double mean, sd, nan = (double)NAN;
+    double auc[] = {intervals ? m->low.question_auc[q] : nan, m->pooled.question_auc[q],
+                    intervals ? m->high.question_auc[q] : nan};
+    double precision[] = {intervals ? m->low.question_average_precision[q] : nan,
+                          m->pooled.question_average_precision[q],
+                          intervals ? m->high.question_average_precision[q] : nan};
     cf_metrics_question_mean_sd(m, q, &mean, &sd);
-    print_mean_sd(mean, sd, 4, m->n_folds, text);
-    cf_markdown_put(t, text);
-    print_ratio(m->pooled.question_auc[q], 4, text);
-    cf_markdown_put(t, text);
-    for (int i = 0; i < (published ? 4 : 2); i++) cf_markdown_put(t, "–");
+    cf_markdown_putf(t, "AUC %s", s->questions[q].name);
+    put_area(m, auc, mean, sd, published, t);
+    cf_metrics_question_precision_mean_sd(m, q, &mean, &sd);
+    cf_markdown_putf(t, "AP %s", s->questions[q].name);
+    put_area(m, precision, mean, sd, published, t);
 }
 
 static cf_err print_summary(const cf_scheme *s, const cf_metrics *m, cf_buf *out)
 {
     bool published = published_classes(s) == s->n_classes;
     cf_markdown t;
-    cf_markdown_begin(&t, published ? "lrrrrrr" : "lrrrr");
+    bool intervals = m->resampling.n_resamples > 0;
+    const char *columns =
+        intervals ? (published ? "lrrrrrrrr" : "lrrrrrr") : (published ? "lrrrrrr" : "lrrrr");
+    cf_markdown_begin(&t, columns);
     cf_markdown_put(&t, "figure");
     cf_markdown_put(&t, "strict");
     cf_markdown_put(&t, "pooled");
+    if (intervals) cf_markdown_put(&t, "95 %");
     cf_markdown_put(&t, "tolerant");
     cf_markdown_put(&t, "pooled tol");
+    if (intervals) cf_markdown_put(&t, "95 % tol");
     if (published) {
         cf_markdown_put(&t, "publ. strict");
         cf_markdown_put(&t, "publ. tol");
@@ -291,6 +308,8 @@ cf_err cf_report_markdown(const cf_scheme *s, const cf_metrics *m, cf_buf *out)
     }
     cf_buf_printf(out, "\n");
     CF_TRY(print_summary(s, m, out));
+    CF_TRY(cf_report_intervals(s, m, out));
+    CF_TRY(cf_report_sites(m, out));
     cf_buf_printf(out, "\n");
     return print_confusion(s, m, out);
 }

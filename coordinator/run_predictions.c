@@ -217,13 +217,25 @@ cf_err cf_run_patients(const char *run_dir, cf_predictions *p, cf_patients_found
     return err;
 }
 
+static cf_err read_labelled(const char *path, const cf_scheme *s, cf_predictions *p)
+{
+    CF_TRY(cf_predictions_read_any(path, s, p));
+    if (p->n_unknown < p->n) {
+        cf_predictions_drop_unknown(p);
+        return CF_OK;
+    }
+    cf_err err = cf_fail(CF_E_DATA, "%s: none of %lld images has a label", path, (long long)p->n);
+    cf_predictions_fini(p);
+    return err;
+}
+
 cf_err cf_run_predictions_read(const char *run_dir_or_csv, const cf_scheme *s, cf_predictions *p)
 {
     cf_run_folds run = {0};
     cf_patients_found found;
     cf_err err = CF_OK;
     *p = (cf_predictions){0};
-    if (!cf_path_is_dir(run_dir_or_csv)) return cf_predictions_read(run_dir_or_csv, s, p);
+    if (!cf_path_is_dir(run_dir_or_csv)) return read_labelled(run_dir_or_csv, s, p);
     CF_TRY_GOTO(cf_run_folds_read(run_dir_or_csv, s, &run), out);
     CF_TRY_GOTO(cf_run_folds_pool(&run, s->n_classes, p), out);
     CF_TRY_GOTO(cf_run_patients(run_dir_or_csv, p, &found), out);

@@ -36,8 +36,8 @@ typedef enum cf_patients_found {
 /* Fills p->patients from the cells file that run.yaml of the run folder names. */
 CF_CHECKED cf_err cf_run_patients(const char *run_dir, cf_predictions *p, cf_patients_found *found);
 
-/* All rows of a run folder, or of a predictions file, with their patients. A row without a label is
- * CF_E_DATA. */
+/* All rows of a run folder, or those of a predictions file that have a label, with their patients.
+ * CF_E_DATA where none has a label. */
 CF_CHECKED cf_err cf_run_predictions_read(const char *run_dir_or_csv, const cf_scheme *s,
                                           cf_predictions *p);
 

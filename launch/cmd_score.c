@@ -1,8 +1,10 @@
 /* cytofold score: every metric from a predictions file, whoever made it. */
 #include <stdio.h>
 
+#include "coordinator/bootstrap.h"
 #include "coordinator/report.h"
 #include "kernels/base/log.h"
+#include "launch/compare_files.h"
 #include "launch/verbs.h"
 
 static cf_err run_score(int argc, char **argv);
@@ -10,13 +12,16 @@ static cf_err run_score(int argc, char **argv);
 const cf_verb cf_verb_score = {
     .name = "score",
     .summary = "every metric from a predictions file, whoever made it",
-    .usage = "PREDICTIONS.csv --scheme S [-o metrics.json] [--json]",
+    .usage = "PREDICTIONS.csv --scheme S [--against B.csv] [-o metrics.json] [--json]",
     .details =
         "PREDICTIONS.csv has the columns id, label, predicted and p_<CODE> for every class\n"
         "(probabilities), or p_<NODE> or z_<NODE> (logits) for every output node of the scheme; "
         "site\n"
         "and fold may be there. Rows whose label is empty are left out, and counted. The table "
-        "goes to standard output, with --json metrics.json does.",
+        "goes to standard output, with --json metrics.json does.\n"
+        "Intervals come from a bootstrap, by patient where a column patient names them. With\n"
+        "--against the predictions are compared with those of B on the images of both: paired\n"
+        "bootstrap, McNemar's test, over folds a corrected t-test; -o then takes compare.json.",
     .run = run_score,
 };
 
@@ -32,25 +37,54 @@ static cf_err leave_out_unlabelled(const char *path, cf_predictions *p)
     return CF_OK;
 }
 
-static cf_err score(const char *predictions, const char *scheme, const char *output, bool json)
+typedef struct score_options {
+    const char *scheme, *output, *against; /* output, against: NULL for none */
+    int64_t n_resamples;
+    bool json;
+} score_options;
+
+static cf_err compare(const char *predictions, const score_options *o, const cf_scheme *s,
+                      const cf_predictions *p)
 {
-    cf_scheme s = {0};
-    cf_predictions p = {0};
+    const cf_compare_job job = {.a = predictions,
+                                .b = o->against,
+                                .rows = p,
+                                .n_resamples = (int)o->n_resamples,
+                                .json = o->output,
+                                .print_json = o->json};
+    return cf_compare_files(s, &job);
+}
+
+static cf_err print_metrics(const char *predictions, const score_options *o, const cf_scheme *s,
+                            const cf_predictions *p)
+{
+    const cf_bootstrap_options intervals = {(int)o->n_resamples, CF_BOOTSTRAP_SEED, 0};
     cf_metrics m = {0};
     cf_buf text = {0}, table = {0};
     cf_err err = CF_OK;
-    CF_TRY_GOTO(cf_scheme_read(scheme, &s), out);
-    CF_TRY_GOTO(cf_predictions_read_any(predictions, &s, &p), out);
-    CF_TRY_GOTO(leave_out_unlabelled(predictions, &p), out);
-    CF_TRY_GOTO(cf_where(cf_metrics_compute(&s, &p, &m), "%s", predictions), out);
-    CF_TRY_GOTO(cf_metrics_write_json(&s, &m, &text), out);
-    if (output != NULL) CF_TRY_GOTO(cf_file_save(output, cf_buf_text(&text), text.len), out);
-    if (!json) CF_TRY_GOTO(cf_report_markdown(&s, &m, &table), out);
-    fputs(cf_buf_text(json ? &text : &table), stdout);
+    CF_TRY_GOTO(cf_where(cf_metrics_compute(s, p, &m), "%s", predictions), out);
+    CF_TRY_GOTO(cf_bootstrap(s, p, &intervals, &m), out);
+    CF_TRY_GOTO(cf_metrics_write_json(s, &m, &text), out);
+    if (o->output != NULL) CF_TRY_GOTO(cf_file_save(o->output, cf_buf_text(&text), text.len), out);
+    if (!o->json) CF_TRY_GOTO(cf_report_markdown(s, &m, &table), out);
+    fputs(cf_buf_text(o->json ? &text : &table), stdout);
 out:
     cf_buf_fini(&table);
     cf_buf_fini(&text);
     cf_metrics_fini(&m);
+    return err;
+}
+
+static cf_err score(const char *predictions, const score_options *o)
+{
+    cf_scheme s = {0};
+    cf_predictions p = {0};
+    cf_err err = CF_OK;
+    CF_TRY_GOTO(cf_scheme_read(o->scheme, &s), out);
+    CF_TRY_GOTO(cf_predictions_read_any(predictions, &s, &p), out);
+    CF_TRY_GOTO(leave_out_unlabelled(predictions, &p), out);
+    err = o->against ? compare(predictions, o, &s, &p) : print_metrics(predictions, o, &s, &p);
+out:
     cf_predictions_fini(&p);
     cf_scheme_fini(&s);
     return err;
@@ -58,13 +92,18 @@ out:
 
 static cf_err run_score(int argc, char **argv)
 {
-    const char *scheme = NULL, *output = NULL;
-    bool json = false, help = false;
+    score_options o = {.n_resamples = CF_BOOTSTRAP_RESAMPLES};
+    bool help = false;
     const cf_option options[] = {
-        {"scheme", 0, CF_OPTION_TEXT, &scheme, 0, 0, "S",
+        {"scheme", 0, CF_OPTION_TEXT, &o.scheme, 0, 0, "S",
          "class scheme: a name or a file (required)"},
-        {"output", 'o', CF_OPTION_TEXT, &output, 0, 0, "FILE", "also write metrics.json to FILE"},
-        {"json", 0, CF_OPTION_FLAG, &json, 0, 0, NULL, "print metrics.json instead of the table"},
+        {"output", 'o', CF_OPTION_TEXT, &o.output, 0, 0, "FILE", "also write metrics.json to FILE"},
+        {"against", 0, CF_OPTION_TEXT, &o.against, 0, 0, "B",
+         "compare with B: a predictions file or a run folder"},
+        {"bootstrap", 0, CF_OPTION_INT, &o.n_resamples, 0, CF_BOOTSTRAP_MAX, "N",
+         "resamples for intervals (default: 1000; 0: none)"},
+        {"json", 0, CF_OPTION_FLAG, &o.json, 0, 0, NULL,
+         "print metrics.json (or compare.json) instead of the table"},
     };
     cf_strings operands = {0};
     cf_err err = CF_OK;
@@ -72,12 +111,12 @@ static cf_err run_score(int argc, char **argv)
                                  argv, 1, 1, &operands, &help),
                 out);
     if (help) goto out;
-    if (scheme == NULL) {
+    if (o.scheme == NULL) {
         err = cf_fail(CF_E_USAGE, "score: --scheme is missing; usage: cytofold score %s",
                       cf_verb_score.usage);
         goto out;
     }
-    err = score(operands.items[0], scheme, output, json);
+    err = score(operands.items[0], &o);
 out:
     cf_strings_fini(&operands);
     return err;
