@@ -1,53 +1,20 @@
 #include "coordinator/sweep_report.h"
 
-#include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
 
 #include "coordinator/markdown.h"
-#include "coordinator/sweep_results.h"
-#include "kernels/base/mem.h"
+#include "coordinator/sweep_report_data.h"
 
-typedef struct figure {
-    const char *key, *title;
-    size_t offset; /* of a double in cf_fold_metrics */
-} figure;
-
-static const figure figures[] = {
-    {"accuracy", "accuracy", offsetof(cf_fold_metrics, accuracy)},
-    {"balanced_accuracy", "balanced acc.", offsetof(cf_fold_metrics, balanced_accuracy)},
-    {"macro_f1", "macro F1", offsetof(cf_fold_metrics, macro_f1)},
-    {"nll", "NLL", offsetof(cf_fold_metrics, nll)},
-};
-enum { N_FIGURES = sizeof figures / sizeof figures[0], DIGITS = 9 };
-
-static double pooled(const cf_sweep_result *row, const figure *f)
-{
-    return *(const double *)(const void *)((const char *)&row->metrics.pooled + f->offset);
-}
+enum { MACRO_F1 = 2 }; /* of cf_sweep_figures: the one that points are ranked by */
 
 /* ---- Markdown ---------------------------------------------------------------------------------
  */
 
-static void put_row(cf_markdown *t, const cf_sweep *sweep, const cf_sweep_result *row)
-{
-    char name[32];
-    cf_sweep_name(row->point, name);
-    cf_markdown_put(t, name);
-    for (int axis = 0; axis < sweep->n_axes; axis++)
-        cf_markdown_put(t, cf_sweep_value(sweep, row->point, axis));
-    for (int i = 0; i < N_FIGURES; i++) {
-        double mean = 0, sd = 0;
-        cf_metrics_mean_sd(&row->metrics, figures[i].offset, &mean, &sd);
-        cf_markdown_putf(t, "%.3f ± %.3f", mean, sd);
-    }
-}
-
 static void put_unfinished(const cf_sweep_results *r, cf_buf *out)
 {
-    int missing = r->sweep.n_points - r->n_finished;
     const char *comma = "";
-    if (missing == 0) return;
+    if (r->n_finished == r->sweep.n_points) return;
     cf_buf_printf(out, "**Not finished: ");
     for (int point = 0; point < r->sweep.n_points; point++) {
         char name[32];
@@ -59,126 +26,150 @@ static void put_unfinished(const cf_sweep_results *r, cf_buf *out)
     cf_buf_printf(out, " of %d.**\n\n", r->sweep.n_points);
 }
 
-static cf_err put_markdown(const cf_sweep_results *r, cf_buf *out)
-{
-    cf_markdown t;
-    char columns[CF_SWEEP_MAX_AXES + N_FIGURES + 2] = "l";
-    int n = 1;
-    for (int i = 0; i < r->sweep.n_axes; i++) columns[n++] = 'l';
-    for (int i = 0; i < N_FIGURES; i++) columns[n++] = 'r';
-    put_unfinished(r, out);
-    cf_markdown_begin(&t, columns);
-    cf_markdown_put(&t, "point");
-    for (int i = 0; i < r->sweep.n_axes; i++) cf_markdown_put(&t, r->sweep.axes[i].path);
-    for (int i = 0; i < N_FIGURES; i++) cf_markdown_put(&t, figures[i].title);
-    for (int point = 0; point < r->sweep.n_points; point++)
-        if (r->rows[point].finished) put_row(&t, &r->sweep, &r->rows[point]);
-    CF_TRY(cf_markdown_print(&t, out));
-    cf_buf_printf(out, "\nMean ± SD over folds.\n");
-    return cf_buf_check(out);
-}
-
-/* ---- CSV and JSON -----------------------------------------------------------------------------
- */
-
-static cf_err put_csv(const cf_sweep_results *r, cf_buf *out)
-{
-    char text[64];
-    cf_csv_put(out, "point", CF_CSV_MORE);
-    for (int i = 0; i < r->sweep.n_axes; i++) cf_csv_put(out, r->sweep.axes[i].path, CF_CSV_MORE);
-    for (int i = 0; i < N_FIGURES; i++) {
-        static const char *const kinds[] = {"pooled", "mean", "sd"};
-        for (int k = 0; k < 3; k++) {
-            snprintf(text, sizeof text, "%s_%s", figures[i].key, kinds[k]);
-            bool last = i == N_FIGURES - 1 && k == 2;
-            cf_csv_put(out, text, last ? CF_CSV_END_ROW : CF_CSV_MORE);
-        }
-    }
-    for (int point = 0; point < r->sweep.n_points; point++) {
-        const cf_sweep_result *row = &r->rows[point];
-        if (!row->finished) continue;
-        cf_sweep_name(point, text);
-        cf_csv_put(out, text, CF_CSV_MORE);
-        for (int i = 0; i < r->sweep.n_axes; i++)
-            cf_csv_put(out, cf_sweep_value(&r->sweep, point, i), CF_CSV_MORE);
-        for (int i = 0; i < N_FIGURES; i++) {
-            double mean = 0, sd = 0;
-            cf_metrics_mean_sd(&row->metrics, figures[i].offset, &mean, &sd);
-            cf_csv_put_number(out, pooled(row, &figures[i]), DIGITS, CF_CSV_MORE);
-            cf_csv_put_number(out, mean, DIGITS, CF_CSV_MORE);
-            cf_csv_put_number(out, sd, DIGITS, i == N_FIGURES - 1 ? CF_CSV_END_ROW : CF_CSV_MORE);
-        }
-    }
-    return cf_buf_check(out);
-}
-
-static void put_json_point(const cf_sweep_results *r, const cf_sweep_result *row, cf_json *j)
+static void put_name(cf_markdown *t, const cf_sweep_ranking *ranking, int i)
 {
     char name[32];
-    cf_sweep_name(row->point, name);
-    cf_json_object(j, NULL);
-    cf_json_string(j, "point", name);
-    cf_json_object(j, "values");
-    for (int i = 0; i < r->sweep.n_axes; i++)
-        cf_json_string(j, r->sweep.axes[i].path, cf_sweep_value(&r->sweep, row->point, i));
-    cf_json_end_object(j);
-    cf_json_boolean(j, "finished", row->finished);
-    for (int i = 0; i < N_FIGURES && row->finished; i++) {
-        double mean = 0, sd = 0;
-        cf_metrics_mean_sd(&row->metrics, figures[i].offset, &mean, &sd);
-        cf_json_object(j, figures[i].key);
-        cf_json_number(j, "pooled", pooled(row, &figures[i]));
-        cf_json_number(j, "mean", mean);
-        cf_json_number(j, "sd", sd);
-        cf_json_end_object(j);
-    }
-    cf_json_end_object(j);
+    cf_sweep_name(ranking->order[i], name);
+    cf_markdown_putf(t, "%d", i + 1);
+    cf_markdown_put(t, name);
 }
 
-static cf_err put_json(const cf_sweep_results *r, cf_buf *out)
+/* Points and their figures, best first. */
+static cf_err put_figures(const cf_sweep_results *r, const cf_sweep_ranking *ranking, cf_buf *out)
 {
-    cf_json j;
-    cf_json_begin(&j, out, false);
-    cf_json_object(&j, NULL);
-    cf_json_integer(&j, "n_points", r->sweep.n_points);
-    cf_json_integer(&j, "n_finished", r->n_finished);
-    cf_json_array(&j, "points");
-    for (int point = 0; point < r->sweep.n_points; point++) put_json_point(r, &r->rows[point], &j);
-    cf_json_end_array(&j);
-    cf_json_end_object(&j);
-    cf_buf_printf(out, "\n");
+    cf_markdown t;
+    char columns[CF_SWEEP_MAX_AXES + CF_SWEEP_FIGURES + 3] = "rl";
+    int n = 2;
+    for (int i = 0; i < r->sweep.n_axes; i++) columns[n++] = 'l';
+    for (int f = 0; f < CF_SWEEP_FIGURES; f++) columns[n++] = 'r';
+    cf_markdown_begin(&t, columns);
+    cf_markdown_put(&t, "rank");
+    cf_markdown_put(&t, "point");
+    for (int i = 0; i < r->sweep.n_axes; i++) cf_markdown_put(&t, r->sweep.axes[i].path);
+    for (int f = 0; f < CF_SWEEP_FIGURES; f++) cf_markdown_put(&t, cf_sweep_figures[f].title);
+    for (int i = 0; i < ranking->n_ranked; i++) {
+        int point = ranking->order[i];
+        put_name(&t, ranking, i);
+        for (int axis = 0; axis < r->sweep.n_axes; axis++)
+            cf_markdown_put(&t, cf_sweep_value(&r->sweep, point, axis));
+        for (int f = 0; f < CF_SWEEP_FIGURES; f++) {
+            double mean = 0, sd = 0;
+            cf_metrics_mean_sd(&r->rows[point].metrics, cf_sweep_figures[f].offset, &mean, &sd);
+            cf_markdown_putf(&t, "%.3f ± %.3f", mean, sd);
+        }
+    }
+    CF_TRY(cf_markdown_print(&t, out));
+    int n_folds = r->rows[ranking->order[0]].metrics.n_folds;
+    cf_buf_printf(out, "\nMean ± SD over %d fold%s.\n", n_folds, n_folds == 1 ? "" : "s");
+    return CF_OK;
+}
+
+/* What cannot be told is a dash. */
+static void put_p(cf_markdown *t, double p)
+{
+    if (p >= 0)
+        cf_markdown_putf(t, p < 0.001 ? "%.1e" : "%.3f", p);
+    else
+        cf_markdown_put(t, "-");
+}
+
+/* Macro F1 over all images, and the difference to the best. */
+static cf_err put_differences(const cf_sweep_results *r, const cf_sweep_ranking *ranking,
+                              cf_buf *out)
+{
+    static const char *const titles[] = {
+        "rank",        "point",      "macro F1",  "difference to the best",
+        "p of images", "p of folds", "p by Holm", "within noise"};
+    cf_markdown t;
+    cf_markdown_begin(&t, "rlrrrrrl");
+    for (size_t i = 0; i < sizeof titles / sizeof titles[0]; i++) cf_markdown_put(&t, titles[i]);
+    for (int i = 0; i < ranking->n_ranked; i++) {
+        int point = ranking->order[i];
+        const cf_metrics *m = &r->rows[point].metrics;
+        const cf_sweep_standing *s = &ranking->standings[point];
+        const cf_difference *d = cf_sweep_difference_of(&s->comparison, MACRO_F1);
+        put_name(&t, ranking, i);
+        cf_markdown_putf(&t, "%.3f (%.3f to %.3f)", cf_sweep_figure_of(&m->pooled, MACRO_F1),
+                         cf_sweep_figure_of(&m->low, MACRO_F1),
+                         cf_sweep_figure_of(&m->high, MACRO_F1));
+        if (i == 0) {
+            cf_markdown_put(&t, "the best");
+            for (int k = 0; k < 4; k++) cf_markdown_put(&t, k < 3 ? "-" : "");
+            continue;
+        }
+        cf_markdown_putf(&t, "%+.3f (%+.3f to %+.3f)", d->difference, d->low, d->high);
+        put_p(&t, d->p);
+        put_p(&t, cf_sweep_fold_test_of(&s->comparison, MACRO_F1)->p);
+        put_p(&t, s->p_holm);
+        cf_markdown_put(&t, s->within_noise ? "yes" : "no");
+    }
+    return cf_markdown_print(&t, out);
+}
+
+static void put_legend(const cf_sweep_results *r, const cf_sweep_ranking *ranking, cf_buf *out)
+{
+    const cf_metrics *m = &r->rows[ranking->order[0]].metrics;
+    const char *unit = m->resampling.by_patient ? "patients" : "images";
+    int n = ranking->n_ranked - 1;
+    cf_buf_printf(
+        out,
+        "\nOver all %lld images, each tested by the network of its own fold; 95 %% "
+        "intervals of the bootstrap over %s. All points test the same images in the same "
+        "folds and are compared pairwise: p of images by the paired bootstrap (networks "
+        "taken as given), p of folds by the corrected resampled t-test (another training "
+        "counts). The larger of both, adjusted for %d comparison%s by Holm, must be below "
+        "%.2g for a difference to be beyond noise.\n",
+        (long long)m->pooled.n, unit, n, n == 1 ? "" : "s", CF_SWEEP_LEVEL);
+    cf_buf_printf(out, "The best was chosen by these very images: its figure is optimistic, the "
+                       "more so the more points there are.\n");
+}
+
+static cf_err put_markdown(const cf_sweep_results *r, const cf_sweep_ranking *ranking, cf_buf *out)
+{
+    put_unfinished(r, out);
+    CF_TRY(put_figures(r, ranking, out));
+    if (ranking->n_ranked > 1) {
+        cf_buf_printf(out, "\n");
+        CF_TRY(put_differences(r, ranking, out));
+        put_legend(r, ranking, out);
+    }
     return cf_buf_check(out);
 }
 
 /* ---- the whole --------------------------------------------------------------------------------
  */
 
-typedef cf_err (*writer)(const cf_sweep_results *r, cf_buf *out);
+typedef cf_err (*writer)(const cf_sweep_results *r, const cf_sweep_ranking *ranking, cf_buf *out);
 
-static cf_err save(const char *dir, const char *name, writer write, const cf_sweep_results *r)
+static cf_err save(const char *dir, const char *name, writer write, const cf_sweep_results *r,
+                   const cf_sweep_ranking *ranking)
 {
     char path[CF_PATH_MAX];
     cf_buf text = {0};
     CF_TRY(cf_path_join(path, sizeof path, dir, name));
-    cf_err err = write(r, &text);
+    cf_err err = write(r, ranking, &text);
     if (err == CF_OK) err = cf_file_save(path, cf_buf_text(&text), text.len);
     cf_buf_fini(&text);
     return err;
 }
 
-static cf_err save_all(const char *dir, const cf_sweep_results *r)
+static cf_err save_all(const char *dir, cf_sweep_results *r, cf_buf *table)
 {
-    CF_TRY(save(dir, "sweep.csv", put_csv, r));
-    CF_TRY(save(dir, "sweep.json", put_json, r));
-    return save(dir, "sweep.md", put_markdown, r);
+    cf_sweep_ranking ranking;
+    cf_err err = cf_sweep_rank(r, &ranking);
+    if (err == CF_OK) err = save(dir, "sweep.csv", cf_sweep_report_csv, r, &ranking);
+    if (err == CF_OK) err = save(dir, "sweep.json", cf_sweep_report_json, r, &ranking);
+    if (err == CF_OK) err = save(dir, "sweep.md", put_markdown, r, &ranking);
+    if (err == CF_OK && table != NULL) err = put_markdown(r, &ranking, table);
+    cf_sweep_ranking_fini(&ranking);
+    return err;
 }
 
 cf_err cf_sweep_report_write(const char *dir, cf_buf *table)
 {
     cf_sweep_results r;
     cf_err err = cf_sweep_results_read(dir, &r);
-    if (err == CF_OK) err = save_all(dir, &r);
-    if (err == CF_OK) err = put_markdown(&r, table);
+    if (err == CF_OK) err = save_all(dir, &r, table);
     cf_sweep_results_fini(&r);
     return err;
 }
@@ -187,7 +178,7 @@ cf_err cf_sweep_report_if_whole(const char *dir)
 {
     cf_sweep_results r;
     cf_err err = cf_sweep_results_read(dir, &r);
-    if (err == CF_OK && r.n_finished == r.sweep.n_points) err = save_all(dir, &r);
+    if (err == CF_OK && r.n_finished == r.sweep.n_points) err = save_all(dir, &r, NULL);
     cf_sweep_results_fini(&r);
     return err;
 }

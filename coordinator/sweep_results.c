@@ -1,9 +1,9 @@
 #include "coordinator/sweep_results.h"
 
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
+#include "coordinator/run_predictions.h"
 #include "coordinator/sweep_folder.h"
 #include "kernels/base/mem.h"
 #include "proto/control.h"
@@ -30,60 +30,12 @@ static cf_err count_folds(const char *dir, int *n_folds)
     return CF_OK;
 }
 
-static cf_err predictions_path(const char *dir, int fold, char path[CF_PATH_MAX])
-{
-    char name[64];
-    snprintf(name, sizeof name, "fold-%d/predictions.csv", fold);
-    return cf_path_join(path, CF_PATH_MAX, dir, name);
-}
-
-/* Moves the rows of `from` behind those of `all`, which has room for them. */
-static void append(cf_predictions *all, int64_t *at, cf_predictions *from)
-{
-    size_t n = (size_t)from->n, k = (size_t)from->n_classes;
-    memcpy(all->ids + *at, from->ids, n * sizeof *from->ids);
-    memcpy(all->sites + *at, from->sites, n * sizeof *from->sites);
-    memset(from->ids, 0, n * sizeof *from->ids);
-    memset(from->sites, 0, n * sizeof *from->sites);
-    memcpy(all->folds + *at, from->folds, n * sizeof *from->folds);
-    memcpy(all->labels + *at, from->labels, n * sizeof *from->labels);
-    memcpy(all->predicted + *at, from->predicted, n * sizeof *from->predicted);
-    memcpy(all->p + *at * from->n_classes, from->p, n * k * sizeof *from->p);
-    *at += from->n;
-}
-
-static cf_err read_folds(const char *dir, int n_folds, const cf_scheme *s, cf_predictions *folds)
-{
-    for (int fold = 0; fold < n_folds; fold++) {
-        char path[CF_PATH_MAX];
-        CF_TRY(predictions_path(dir, fold, path));
-        CF_TRY(cf_predictions_read(path, s, &folds[fold]));
-    }
-    return CF_OK;
-}
-
-static cf_err read_point(const char *dir, int n_folds, const cf_scheme *s, cf_predictions *all)
-{
-    cf_predictions *folds = NULL;
-    int64_t total = 0, at = 0;
-    CF_TRY(cf_new(&folds, (size_t)n_folds, sizeof *folds));
-    cf_err err = read_folds(dir, n_folds, s, folds);
-    for (int fold = 0; fold < n_folds; fold++) total += folds[fold].n;
-    if (err == CF_OK) err = cf_predictions_init(all, total, s->n_classes);
-    for (int fold = 0; fold < n_folds; fold++) {
-        if (err == CF_OK) append(all, &at, &folds[fold]);
-        cf_predictions_fini(&folds[fold]);
-    }
-    free(folds);
-    return err;
-}
-
 static cf_err has_all_folds(const char *dir, int n_folds, bool *all)
 {
     *all = n_folds > 0;
     for (int fold = 0; fold < n_folds; fold++) {
         char path[CF_PATH_MAX];
-        CF_TRY(predictions_path(dir, fold, path));
+        CF_TRY(cf_run_fold_path(dir, fold, "predictions.csv", path));
         *all = *all && cf_path_exists(path);
     }
     return CF_OK;
@@ -111,8 +63,7 @@ static cf_err take_point(const char *dir, int point, cf_sweep_results *r)
     CF_TRY(read_scheme(point_dir, r));
     row->finished = true;
     r->n_finished++;
-    CF_TRY(
-        cf_where(read_point(point_dir, n_folds, &r->scheme, &row->predictions), "%s", point_dir));
+    CF_TRY(cf_run_predictions_read(point_dir, &r->scheme, &row->predictions));
     return cf_metrics_compute(&r->scheme, &row->predictions, &row->metrics);
 }
 

@@ -50,6 +50,43 @@ same_points() {
   for point in 0 1 2 3; do same "$1/point-00$point" "$2/point-00$point"; done
 }
 
+# Ranks of a job that we started: of Open MPI below mpirun, of MPICH below its proxy, too.
+ranks_of() {
+  local mpirun ranks
+  mpirun="$(pgrep -P "$1")" || return 0
+  ranks="$(pgrep -P "$mpirun" | sort -n)"
+  if [ "$(wc -w <<<"$ranks")" = 1 ] && pgrep -P "$ranks" >/dev/null; then ranks="$(pgrep -P "$ranks" | sort -n)"; fi
+  echo "$ranks"
+}
+
+epochs_of() { cat "$1"/point-*/log.jsonl 2>/dev/null | grep -c '"event": "epoch"' || true; }
+
+# cut_off RUN WORKERS SIGNAL EPOCHS: sends SIGNAL to a random rank once EPOCHS more are logged. Sets code.
+cut_off() {
+  local run="$1" launcher before ranks victim
+  before="$(epochs_of "$run")"
+  "$program" train sweep.yaml --run "$run" --workers "$2" "${options[@]}" >"$run.out" 2>"$run.log" &
+  launcher=$!
+  for _ in $(seq 1 6000); do
+    [ "$(epochs_of "$run")" -lt $((before + $4)) ] || break
+    kill -0 "$launcher" 2>/dev/null || break
+    read -r -t 0.01 <> <(:) || true
+  done
+  read -ra ranks <<<"$(ranks_of "$launcher" | tr '\n' ' ')"
+  if [ "${#ranks[@]}" -gt 0 ]; then
+    victim=$((RANDOM % ${#ranks[@]}))
+    kill "-$3" "${ranks[victim]}" 2>/dev/null || true
+  fi
+  code=0
+  wait "$launcher" || code=$?
+  # what is left of a killed job leaves; the next one must not meet it
+  for _ in $(seq 1 3000); do
+    pgrep -f -- "--run $run " >/dev/null || return 0
+    read -r -t 0.01 <> <(:) || true
+  done
+  fail "processes of the job that was cut off are left after 30 s"
+}
+
 # refuse CODE WORDS ARGUMENTS...
 refuse() {
   local expected="$1" words="$2" code=0
@@ -87,6 +124,71 @@ array) # job arrays: a point a task, and a fold of a point a task; the last one 
   for fold in 2 0 1; do train sweep.yaml array 1 --point 1 --fold "$fold"; done
   same_points whole array
   cmp whole/sweep.json array/sweep.json || fail "another report of the array"
+  ;;
+cut) # killed or told to stop at any time and rank, resumed on another number of ranks
+  make_cells
+  options+=(--set train.epochs=10)
+  seed="${CYTOFOLD_TEST_SEED:-$RANDOM}"
+  say "seed $seed"
+  RANDOM="$seed"
+  train sweep.yaml whole 2
+  stopped=0
+  for ((try = 0; try < ${CYTOFOLD_TEST_CUTS:-4}; try++)); do
+    signal=KILL
+    [ $((try % 2)) = 0 ] || signal=TERM
+    cut_off cut $((1 + (RANDOM + try) % 5)) "$signal" $((1 + RANDOM % 24))
+    say "$signal: exit $code, $(ls -d cut/point-*/metrics.json 2>/dev/null | wc -l) points done"
+    [ "$code" != 0 ] || break
+    if [ "$signal" = TERM ] && [ "$code" = 85 ]; then
+      stopped=$((stopped + 1))
+      grep -q "stopped; the same command goes on with what is left" cut.log || { cat cut.log >&2; fail "nobody says how to go on"; }
+    elif [ "$signal" = TERM ]; then
+      { cat cut.log >&2; fail "TERM: exit $code, expected 85"; }
+    fi
+  done
+  [ "$try" -ge 2 ] || fail "only $try cuts before the end"
+  train sweep.yaml cut 3
+  same_points whole cut
+  cmp whole/sweep.json cut/sweep.json || fail "another report after $try cuts"
+  say "$try cuts, $stopped of them orderly"
+  ;;
+fails) # a point that diverges: named, with its code; the others keep what they have
+  make_cells
+  diverging=(--set "sweep.train.learning_rate=[2e-3, 1e30]" --set train.schedule=constant)
+  code=0
+  "$program" train sweep.yaml --run run --workers 2 "${options[@]}" "${diverging[@]}" >out 2>err || code=$?
+  [ "$code" = 7 ] || { cat err >&2; fail "a learning rate of 1e30: exit $code, expected 7"; }
+  grep -q "point-00[23]: (train.learning_rate 1e+30, model.depths .* rank [0-9]* on .*: fold [0-2], step" err ||
+    { cat err >&2; fail "the point and the step are not named"; }
+  [ ! -e run/run.lock ] || fail "the lock is left"
+  # what was reached is there: the other points go on from it and end well by themselves
+  for point in 0 1; do train sweep.yaml run 2 --point "$point" "${diverging[@]}"; done
+  train alone.yaml alone 2 "${diverging[@]:2}"
+  same alone run/point-000
+  "$program" report run | grep -q "Not finished: point-002, point-003 of 4" || fail "who is missing is not named"
+  ;;
+refused)
+  make_cells
+  printf 'sweep:\n  train.learning_rate: [1e-3, -1]\n' >bad.yaml
+  refuse 2 "bad.yaml:2:31: train.learning_rate is" bad.yaml --run run "${options[@]}"
+  printf 'sweep:\n  data.folds: [3, 5]\n' >bad.yaml
+  refuse 2 "bad.yaml:2:3: data.folds cannot be in a sweep" bad.yaml --run run "${options[@]}"
+  printf 'train:\n  micro_batch: 8\nsweep:\n  train.batch: [16, 20]\n' >bad.yaml
+  refuse 2 "point-001 (train.batch 20): bad.yaml: train.batch is 20; expected a multiple" bad.yaml --run run "${options[@]}"
+  refuse 2 "--set sweep.train.epochs:1:2: train.epochs is" sweep.yaml --run run "${options[@]}" --set 'sweep.train.epochs=[0]'
+  refuse 2 "the sweep gives train.learning_rate its values" sweep.yaml --run run "${options[@]}" --set train.learning_rate=1
+  refuse 2 "expected --point N with it" sweep.yaml --run run "${options[@]}" --fold 0
+  refuse 2 "has points 0 to 3" sweep.yaml --run run "${options[@]}" --point 4
+  refuse 2 "has no section sweep" alone.yaml --run run "${options[@]}" --point 0
+  [ ! -e run ] || fail "a refused sweep has made a folder"
+  train alone.yaml single 1
+  refuse 2 "the folder of a single run" sweep.yaml --run single "${options[@]}"
+  train sweep.yaml run 2
+  refuse 2 "the folder of a sweep" alone.yaml --run run "${options[@]}"
+  refuse 2 "'  train.learning_rate: [0.002, 0.005]' there, '  train.learning_rate: [0.002, 0.004]' now" \
+    sweep.yaml --run run "${options[@]}" --set 'sweep.train.learning_rate=[2e-3, 4e-3]'
+  refuse 2 "'  weight_decay: 0.01' there, '  weight_decay: 0.02' now" \
+    sweep.yaml --run run "${options[@]}" --set train.weight_decay=0.02
   ;;
 *) fail "no case $name" ;;
 esac
