@@ -7,8 +7,9 @@ enum { FONT = 13, TITLE_FONT = 15, NAME_MAX_WIDTH = 150, MARGIN = 16 };
 
 /* Measures of one matrix, px. */
 typedef struct layout {
-    double cell, left, top, total; /* total: width of the column of row sums */
-    bool counts;                   /* room for a count below the percentage */
+    double cell, left, top, total,
+        notes;   /* the last two: widths of the columns of row sums, notes */
+    bool counts; /* room for a count below the percentage */
 } layout;
 
 static double widest(const char *const *names, int n)
@@ -30,6 +31,11 @@ static layout plan(const cf_plot_matrix *m)
     double name = widest(m->column_names, m->n_columns);
     l.top = MARGIN + (m->title ? 26 : 0) + 24 + (name > l.cell - 4 ? name : FONT) + 8;
     l.total = 62;
+    if (m->notes_axis) {
+        double head = cf_canvas_text_width(m->notes_axis, FONT - 1, false);
+        double note = widest(m->notes, m->n_rows);
+        l.notes = 14 + (head > note ? head : note);
+    }
     return l;
 }
 
@@ -74,6 +80,9 @@ static void draw_row(cf_canvas *c, const cf_plot_matrix *m, const layout *l, int
     for (int k = 0; k < m->n_columns; k++) draw_cell(c, m, l, row, k, sum);
     cf_canvas_textf(c, l->left + m->n_columns * l->cell + l->total - 8, y, &total, "%lld",
                     (long long)sum);
+    if (m->notes_axis)
+        cf_canvas_text(c, l->left + m->n_columns * l->cell + l->total + l->notes - 8, y,
+                       m->notes[row], &total);
 }
 
 static void draw_columns(cf_canvas *c, const cf_plot_matrix *m, const layout *l)
@@ -108,6 +117,9 @@ static void draw_labels(cf_canvas *c, const cf_plot_matrix *m, const layout *l, 
     axis.anchor = CF_ANCHOR_END;
     axis.size = FONT - 1;
     cf_canvas_text(c, l->left + m->n_columns * l->cell + l->total - 8, l->top - 8, "images", &axis);
+    if (m->notes_axis)
+        cf_canvas_text(c, l->left + m->n_columns * l->cell + l->total + l->notes - 8, l->top - 8,
+                       m->notes_axis, &axis);
     axis.anchor = CF_ANCHOR_START;
     cf_canvas_text(c, l->left, l->top + m->n_rows * l->cell + 20,
                    l->counts ? "percent of the row, and images" : "percent of the row", &axis);
@@ -120,7 +132,7 @@ cf_err cf_plot_confusion(const cf_plot_matrix *m, cf_canvas **out)
         return cf_fail(CF_E_USAGE, "a confusion matrix of %d rows and %d columns", m->n_rows,
                        m->n_columns);
     layout l = plan(m);
-    double width = l.left + m->n_columns * l.cell + l.total + MARGIN;
+    double width = l.left + m->n_columns * l.cell + l.total + l.notes + MARGIN;
     double height = l.top + m->n_rows * l.cell + 34;
     if (width > CF_CANVAS_MAX_SIDE) width = CF_CANVAS_MAX_SIDE;
     if (height > CF_CANVAS_MAX_SIDE) height = CF_CANVAS_MAX_SIDE;

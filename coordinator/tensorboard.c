@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "coordinator/metrics.h"
+#include "coordinator/plot.h"
 #include "kernels/base/file.h"
 #include "kernels/base/log.h"
 #include "kernels/base/mem.h"
@@ -134,6 +135,41 @@ static cf_err put_figures(const cf_scheme *s, const cf_fold_metrics *m, const fo
     return CF_OK;
 }
 
+/* Width and height of a PNG file (its IHDR chunk, big endian). */
+static void size_of_png(const char *png, int *width, int *height)
+{
+    const uint8_t *b = (const uint8_t *)png + 16;
+    *width = b[0] << 24 | b[1] << 16 | b[2] << 8 | b[3];
+    *height = b[4] << 24 | b[5] << 16 | b[6] << 8 | b[7];
+}
+
+static cf_err put_confusion(const cf_scheme *s, const cf_fold_metrics *m, const fold_file *f,
+                            cf_buf *out)
+{
+    const cf_event_place place = {.wall_time = f->seconds, .step = f->step};
+    const char **names = NULL;
+    cf_canvas *canvas = NULL;
+    cf_buf png = {0};
+    int width, height;
+    cf_err err = cf_new(&names, (size_t)s->n_classes, sizeof *names);
+    for (int k = 0; err == CF_OK && k < s->n_classes; k++) names[k] = s->classes[k].code;
+    const cf_plot_matrix matrix = {.n_rows = s->n_classes,
+                                   .n_columns = s->n_classes,
+                                   .row_names = names,
+                                   .column_names = names,
+                                   .counts = m->confusion};
+    if (err == CF_OK) err = cf_plot_confusion(&matrix, &canvas);
+    if (err == CF_OK) err = cf_canvas_encode(canvas, CF_CANVAS_PNG, &png);
+    if (err == CF_OK) {
+        size_of_png(png.data, &width, &height);
+        err = cf_events_image(&place, "figures/confusion", width, height, png.data, png.len, out);
+    }
+    cf_buf_fini(&png);
+    cf_canvas_destroy(canvas);
+    free(names);
+    return err;
+}
+
 /* ---- a run that trains ------------------------------------------------------------------------
  */
 
@@ -237,6 +273,7 @@ static cf_err finish_fold(const char *run_dir, int fold, const cf_scheme *s, con
     CF_TRY_GOTO(take_log(log, fold, &f, &want), out);
     if (want.len == 0) CF_TRY_GOTO(cf_events_begin(&want), out);
     CF_TRY_GOTO(put_figures(s, &m.pooled, &f, &want), out);
+    CF_TRY_GOTO(put_confusion(s, &m.pooled, &f, &want), out);
     CF_TRY_GOTO(fold_path(run_dir, fold, CF_TENSORBOARD_FILE, path), out);
     CF_TRY_GOTO(bring_in_line(path, &want), out);
 out:

@@ -6,14 +6,16 @@
  * are written anew. So no point stands twice or backwards, however often the run was killed. Steps
  * are optimizer steps; times are seconds of training since the run began, not a clock of the world.
  *
- * | tag                          | at              | figure | | ---------------------------- |
- * --------------- | --------------------------------------------- | | train/loss, accuracy, | every
- * epoch     | means over the epoch                          | |   learning_rate,             | | at
- * its end                                    | |   images_per_second          |                 |
- * of all folds of the job, since its start      | | test/accuracy                | evaluate_every,
- * | share right of the test fold                  | |                              | the end | | |
- * figures/...                  | the end         | as in fold-K/metrics.json                     |
- * | f1/, precision/, recall/CODE | the end         | of each class, strict |
+ * | tag                          | figure                                                  |
+ * | ---------------------------- | ------------------------------------------------------- |
+ * | train/loss, train/accuracy   | every epoch: means over it                              |
+ * | train/learning_rate          | every epoch: at its end                                 |
+ * | train/images_per_second      | every epoch: of all folds, since the job's start        |
+ * | test/accuracy                | of the test fold: every train.evaluate_every epochs, at |
+ * |                              | the end                                                 |
+ * | figures/...                  | at the end: as in fold-K/metrics.json                   |
+ * | figures/confusion            | at the end: a picture, rows labels, columns predictions |
+ * | f1/, precision/, recall/CODE | at the end: of each class, strict                       |
  *
  * Threads: one caller. Read first: cf_tensorboard_open. */
 #ifndef CF_COORDINATOR_TENSORBOARD_H

@@ -7,6 +7,7 @@
 #include "kernels/backend.h"
 #include "kernels/base/log.h"
 #include "kernels/base/mem.h"
+#include "launch/predict_confusion.h"
 #include "launch/predict_images.h"
 #include "launch/predict_summary.h"
 #include "launch/progress.h"
@@ -24,7 +25,7 @@ enum { MAX_LOADER_THREADS = 16 };
 /* The command line. */
 typedef struct wishes {
     cf_predict_wishes images;
-    cf_strings folds;
+    cf_strings folds, confusion;
     const char *output, *class_map, *device, *reference;
     int64_t threads, batch, turns;
     double zoom, share;
@@ -246,6 +247,8 @@ static cf_err print(const prediction *x)
     cf_predict_summary m = {0};
     cf_buf out = {0};
     cf_err err = cf_predict_summarise(&x->cells, &x->run->scheme, &x->p, &m);
+    for (size_t i = 0; err == CF_OK && i < x->w->confusion.n; i++)
+        err = cf_predict_confusion_save(&m, x->w->confusion.items[i]);
     if (err == CF_OK && x->w->json) {
         write_json(x, &m, &out);
         err = cf_buf_check(&out);
@@ -306,6 +309,8 @@ static cf_err parse(int argc, char **argv, wishes *w)
          "this fold's network; may be given again (default: the mean of all)"},
         {"class-map", 0, CF_OPTION_TEXT, &w->class_map, 0, 0, "FILE",
          "YAML that says what the source's labels are here: Neutrophil: NGS, Basophil: ~"},
+        {"confusion", 0, CF_OPTION_MANY, &w->confusion, 0, 0, "FILE",
+         "what became of each label of the source: .csv, .png or .svg; may be given again"},
         {"tta", 0, CF_OPTION_INT, &w->turns, 1, CF_N_TURNS, "N",
          "mean over N turns of each image: as it is, mirrored ... (default: 1)"},
         {"adapt-norm", 0, CF_OPTION_FLAG, &w->adapt, 0, 0, NULL,
@@ -342,6 +347,7 @@ static cf_err parse(int argc, char **argv, wishes *w)
                             argv, 2, -1, &i->sources.operands, &w->help));
     if (w->help) return CF_OK;
     if (w->output == NULL) return cf_fail(CF_E_USAGE, "predict: -o P.csv is missing");
+    CF_TRY(cf_predict_confusion_check(&w->confusion));
     if (w->share < 1 && !w->adapt)
         return cf_fail(CF_E_USAGE, "--adapt-share goes with --adapt-norm");
     i->stains = w->reference != NULL;
@@ -367,6 +373,7 @@ static cf_err run(int argc, char **argv)
         err = predict(&w, dir);
         free(dir);
     }
+    cf_strings_fini(&w.confusion);
     cf_strings_fini(&w.folds);
     cf_source_wishes_fini(&w.images.sources);
     return err;

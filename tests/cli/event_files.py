@@ -170,6 +170,9 @@ def check_fold(fold, others):
     figures = {tag: [(p[0], p[2]) for p in row] for tag, row in ours.items() if isinstance(row[0][2], float)}
     wanted = expected(fold)
     assert figures == wanted, f"{path}: found {figures}, expected {wanted}"
+    pictures = {tag: row for tag, row in ours.items() if tag not in figures}
+    assert list(pictures) == ["figures/confusion"], f"{path}: pictures {list(pictures)}"
+    assert pictures["figures/confusion"][0][2].startswith(b"\x89PNG\r\n"), f"{path}: no PNG"
     for tag, row in ours.items():
         assert all(a[0] < b[0] and a[1] <= b[1] for a, b in zip(row, row[1:])), f"{path}: {tag}: {row}"
     for name, read in others.items():
