@@ -9,6 +9,7 @@
 #include <mpi.h>
 
 #include "coordinator/grid.h"
+#include "coordinator/report_source.h"
 #include "coordinator/stop.h"
 #include "proto/config.h"
 
@@ -34,7 +35,8 @@ typedef struct cf_coordinator_job {
     int64_t checkpoint_bytes;   /* of one fold: is there room for the job's? */
     bool terminal;              /* progress as a bar */
     int (*signal_caught)(void); /* the signal that asks to save and leave; 0: none came */
-    const cf_coordinator_lane *lane; /* NULL: the job is the whole; borrowed */
+    const cf_report_source *report_source; /* images for report.html; borrowed; NULL: none */
+    const cf_coordinator_lane *lane;       /* NULL: the job is the whole; borrowed */
 } cf_coordinator_job;
 
 /* Local to the coordinator; blocks until the job is over. `table` receives the Markdown table.

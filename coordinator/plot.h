@@ -49,7 +49,7 @@ typedef struct cf_plot_figure {
     const double *bars; /* [n_bars] shares drawn pale from the bottom, bin i over the i-th part of
                            the x axis; NULL: none */
     int n_bars;
-    bool no_legend;
+    bool always_legend; /* for a single series too */
 } cf_plot_figure;
 CF_CHECKED cf_err cf_plot_lines(const cf_plot_figure *f, cf_canvas **out);
 

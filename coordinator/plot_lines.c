@@ -19,7 +19,7 @@ void cf_plot_style(int64_t number, cf_pen *line, cf_mark *mark)
 static double legend_width(const cf_plot_figure *f)
 {
     double widest = 0;
-    if (f->no_legend || f->n_series < 2) return 0;
+    if (f->n_series < 2 && !f->always_legend) return 0;
     for (int i = 0; i < f->n_series; i++) {
         double w = cf_canvas_text_width(f->series[i].name, 12, false);
         widest = w > widest ? w : widest;

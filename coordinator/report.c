@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "coordinator/bootstrap.h"
+#include "coordinator/report_html.h"
 #include "coordinator/run_predictions.h"
 #include "kernels/base/log.h"
 #include "kernels/base/mem.h"
@@ -61,46 +62,72 @@ static void print_missing(const cf_run_folds *run, cf_buf *out)
                   run->expected, missing == 1 ? "is" : "are", run->n);
 }
 
-static cf_err print_table(const cf_run_folds *run, const cf_scheme *s, const cf_metrics *m,
+static cf_err print_table(const cf_scheme *s, const cf_metrics *m, const char *missing,
                           cf_buf *table)
 {
-    cf_buf missing = {0};
-    print_missing(run, &missing);
-    cf_err err = cf_buf_check(&missing);
-    if (err == CF_OK && missing.len > 0) {
-        cf_log_warn("%s", cf_buf_text(&missing));
-        cf_buf_printf(table, "**%s.**\n\n", cf_buf_text(&missing));
-    }
-    cf_buf_fini(&missing);
-    return err == CF_OK ? cf_report_markdown(s, m, table) : err;
+    if (missing[0]) cf_buf_printf(table, "**%s.**\n\n", missing);
+    return cf_report_markdown(s, m, table);
 }
 
-cf_err cf_report_write(const char *run_dir, const cf_scheme *s, cf_buf *table)
+/* Figures of all folds together, with intervals. */
+static cf_err compute(const char *run_dir, const cf_scheme *s, cf_predictions *all, cf_metrics *m)
 {
     const cf_bootstrap_options intervals = {CF_BOOTSTRAP_RESAMPLES, CF_BOOTSTRAP_SEED, 0};
     cf_patients_found patients;
+    CF_TRY(cf_run_patients(run_dir, all, &patients));
+    CF_TRY(cf_metrics_compute(s, all, m));
+    CF_TRY(cf_bootstrap(s, all, &intervals, m));
+    m->resampling.no_cells = patients == CF_PATIENTS_NO_CELLS;
+    return CF_OK;
+}
+
+static cf_err save_tables(const char *run_dir, const cf_scheme *s, const cf_metrics *m,
+                          const char *missing, cf_buf *table)
+{
+    char path[CF_PATH_MAX];
+    size_t begin = table->len;
+    CF_TRY(print_table(s, m, missing, table));
+    CF_TRY(save_in(run_dir, "metrics.json", cf_metrics_write_json, s, m));
+    CF_TRY(save_in(run_dir, "table.csv", cf_report_csv, s, m));
+    CF_TRY(save_in(run_dir, "confusion.csv", cf_report_confusion_csv, s, m));
+    CF_TRY(cf_path_join(path, sizeof path, run_dir, "table.md"));
+    return cf_file_save(path, cf_buf_text(table) + begin, table->len - begin);
+}
+
+/* html: with page and plots. */
+static cf_err write_report(const char *run_dir, const cf_scheme *s, bool html,
+                           const cf_report_source *source, cf_buf *table)
+{
     cf_run_folds run;
     cf_predictions all = {0};
     cf_metrics m = {0};
-    char path[CF_PATH_MAX];
-    size_t begin = table->len;
+    cf_buf missing = {0};
     cf_err err = CF_OK;
     CF_TRY_GOTO(cf_run_folds_read(run_dir, s, &run), out);
     for (int i = 0; i < run.n; i++)
         CF_TRY_GOTO(save_fold(run_dir, run.numbers[i], s, &run.predictions[i]), out);
+    print_missing(&run, &missing);
+    CF_TRY_GOTO(cf_buf_check(&missing), out);
+    if (missing.len > 0) cf_log_warn("%s", cf_buf_text(&missing));
     CF_TRY_GOTO(cf_run_folds_pool(&run, s->n_classes, &all), out);
-    CF_TRY_GOTO(cf_run_patients(run_dir, &all, &patients), out);
-    CF_TRY_GOTO(cf_metrics_compute(s, &all, &m), out);
-    CF_TRY_GOTO(cf_bootstrap(s, &all, &intervals, &m), out);
-    CF_TRY_GOTO(print_table(&run, s, &m, table), out);
-    CF_TRY_GOTO(save_in(run_dir, "metrics.json", cf_metrics_write_json, s, &m), out);
-    CF_TRY_GOTO(save_in(run_dir, "table.csv", cf_report_csv, s, &m), out);
-    CF_TRY_GOTO(save_in(run_dir, "confusion.csv", cf_report_confusion_csv, s, &m), out);
-    CF_TRY_GOTO(cf_path_join(path, sizeof path, run_dir, "table.md"), out);
-    CF_TRY_GOTO(cf_file_save(path, cf_buf_text(table) + begin, table->len - begin), out);
+    CF_TRY_GOTO(compute(run_dir, s, &all, &m), out);
+    CF_TRY_GOTO(save_tables(run_dir, s, &m, cf_buf_text(&missing), table), out);
+    if (html) err = cf_report_html(run_dir, s, &all, &m, cf_buf_text(&missing), source);
 out:
+    cf_buf_fini(&missing);
     cf_metrics_fini(&m);
     cf_predictions_fini(&all);
     cf_run_folds_fini(&run);
     return err;
+}
+
+cf_err cf_report_write(const char *run_dir, const cf_scheme *s, cf_buf *table)
+{
+    return write_report(run_dir, s, false, NULL, table);
+}
+
+cf_err cf_report_run(const char *run_dir, const cf_scheme *s, const cf_report_source *source,
+                     cf_buf *table)
+{
+    return write_report(run_dir, s, true, source, table);
 }

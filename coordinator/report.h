@@ -4,6 +4,7 @@
 #define CF_COORDINATOR_REPORT_H
 
 #include "coordinator/metrics.h"
+#include "coordinator/report_source.h"
 
 /* Reads fold-K/predictions.csv of a run folder (all that are there), computes, and writes
  * metrics.json, table.csv, confusion.csv, table.md, and fold-K/metrics.json, each atomically.
@@ -11,6 +12,10 @@
  * found) are named in the table and in the log, not invented. CF_E_DATA when there are none, or
  * when a fold's rows name another fold. */
 CF_CHECKED cf_err cf_report_write(const char *run_dir, const cf_scheme *s, cf_buf *table);
+/* The same and report.html and plots/, as report_html.h says, with the images of `source`: what
+ * `train` and `report` leave behind. source: NULL: a page without pictures. */
+CF_CHECKED cf_err cf_report_run(const char *run_dir, const cf_scheme *s,
+                                const cf_report_source *source, cf_buf *table);
 /* The per-class table as Markdown: code, name, images, precision and recall tolerant and strict,
  * mean ± SD over folds; beside them the published figures where the scheme has them; then the
  * summary lines, the intervals of each class, figures by site, and the confusion matrix. */

@@ -5,6 +5,7 @@
 #include "coordinator/report.h"
 #include "coordinator/sweep_folder.h"
 #include "coordinator/sweep_report.h"
+#include "launch/report_images.h"
 #include "launch/verbs.h"
 
 static cf_err run_report(int argc, char **argv);
@@ -15,7 +16,8 @@ const cf_verb cf_verb_report = {
     .usage = "DIR [--scheme S] [--json]",
     .details =
         "Reads fold-K/predictions.csv of the run folder and writes metrics.json, table.csv,\n"
-        "confusion.csv, table.md and fold-K/metrics.json there. Folds that are missing are named.",
+        "confusion.csv, table.md, fold-K/metrics.json, report.html and plots/ there. Folds that\n"
+        "are missing are named. The page's pictures come from the cells file that run.yaml names.",
     .run = run_report,
 };
 
@@ -44,6 +46,17 @@ static cf_err report_sweep(const char *dir, bool json)
     return err;
 }
 
+/* Tables, page and plots, with the pictures of the run's cells file. */
+static cf_err write_report(const char *dir, const cf_scheme *s, cf_buf *table)
+{
+    cf_report_images images;
+    cf_report_source source;
+    cf_report_images_init(&images, &source);
+    cf_err err = cf_report_run(dir, s, &source, table);
+    cf_report_images_fini(&images);
+    return err;
+}
+
 static cf_err report(const char *dir, const char *scheme, bool json)
 {
     char path[CF_PATH_MAX];
@@ -60,7 +73,7 @@ static cf_err report(const char *dir, const char *scheme, bool json)
         scheme = path;
     }
     CF_TRY_GOTO(cf_scheme_read(scheme, &s), out);
-    CF_TRY_GOTO(cf_report_write(dir, &s, &table), out);
+    CF_TRY_GOTO(write_report(dir, &s, &table), out);
     if (json)
         err = print_file(dir, "metrics.json");
     else

@@ -16,6 +16,7 @@
 #include "kernels/comm/job.h"
 #include "launch/child.h"
 #include "launch/mpirun.h"
+#include "launch/report_images.h"
 #include "launch/signals.h"
 #include "launch/sweep_train.h"
 #include "launch/train_job.h"
@@ -142,6 +143,9 @@ static cf_err run_coordinator(const cf_train_wishes *wishes, const cf_job *job, 
     cf_err err = cf_new(&t, 1, sizeof *t);
     if (err == CF_OK) err = cf_train_prepare(wishes, t);
     if (err == CF_OK) {
+        cf_report_images images;
+        cf_report_source source;
+        cf_report_images_init(&images, &source);
         cf_coordinator_job c = {
             .control = job->control,
             .first_worker = thread ? 0 : 1,
@@ -152,9 +156,11 @@ static cf_err run_coordinator(const cf_train_wishes *wishes, const cf_job *job, 
             .cost = t->cost,
             .checkpoint_bytes = t->checkpoint_bytes,
             .signal_caught = cf_signals_caught,
+            .report_source = &source,
             .terminal = isatty(STDERR_FILENO) != 0 || getenv("CYTOFOLD_TERMINAL") != NULL,
         };
         err = cf_coordinator_run(&c, &table);
+        cf_report_images_fini(&images);
         if (err == CF_OK && wishes->only_point >= 0) err = report_sweep(t->run_dir);
     }
     if (err != CF_OK && err != CF_E_REQUEUE) {

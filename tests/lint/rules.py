@@ -24,7 +24,7 @@ ARROWS = {
 VENDOR = {
     r"mpi\.h": r"(kernels/comm|launch|tests)/|worker/worker\.h$|coordinator/coordinator\.h$",
     r"(oneapi/dnnl/)?dnnl.*\.h": r"kernels/cpu/dnnl[^/]*",
-    r"png\.h|j(peglib|error)\.h|turbojpeg\.h|setjmp\.h": r"tests/|worker/data/[^/]*(image|png|jpeg)[^/]*",
+    r"png\.h|j(peglib|error)\.h|turbojpeg\.h|setjmp\.h": r"tests/|worker/data/[^/]*(image|png|jpeg)[^/]*|coordinator/canvas_png\.c",
     r"tiff(io)?\.h": r"tests/|worker/data/image_tiff\.c",
     r"cairo.*\.h": r"tests/|worker/data/sheet[^/]*\.c|coordinator/canvas_png\.c",
     r"vl/.*\.h": r"worker/data/check_(near|sift)\.c",

@@ -7,6 +7,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "kernels/base/buf.h"
 #include "kernels/base/err.h"
 
 typedef struct cf_image {
@@ -41,7 +42,10 @@ CF_CHECKED cf_err cf_image_crop(const cf_image *in, int x0, int y0, int height, 
 /* Writes a PNG file (synth, contact sheets). */
 CF_CHECKED cf_err cf_image_write_png(const char *path, const uint8_t *pixels, int height,
                                      int width);
-/* The same as a baseline JPEG, 4:2:0; quality: 1..100, libjpeg's scale. */
+/* Appends the pixels as a baseline JPEG, 4:2:0; quality: 1..100, libjpeg's scale. */
+CF_CHECKED cf_err cf_image_encode_jpeg(const uint8_t *pixels, int height, int width, int quality,
+                                       cf_buf *bytes);
+/* The same into a file. */
 CF_CHECKED cf_err cf_image_write_jpeg(const char *path, const uint8_t *pixels, int height,
                                       int width, int quality);
 

@@ -44,7 +44,7 @@ static void on_error(j_common_ptr cinfo)
     longjmp(out->jump, 1);
 }
 
-/* Runs under the jump of cf_image_write_jpeg. */
+/* Runs under the jump of cf_image_encode_jpeg. */
 static void encode(jpeg_out *out, const uint8_t *pixels, int height, int width, int quality)
 {
     struct jpeg_compress_struct *c = &out->cinfo;
@@ -64,8 +64,8 @@ static void encode(jpeg_out *out, const uint8_t *pixels, int height, int width, 
     jpeg_finish_compress(c);
 }
 
-cf_err cf_image_write_jpeg(const char *path, const uint8_t *pixels, int height, int width,
-                           int quality)
+cf_err cf_image_encode_jpeg(const uint8_t *pixels, int height, int width, int quality,
+                            cf_buf *bytes)
 {
     jpeg_out out = {0};
     out.cinfo.err = jpeg_std_error(&out.errors);
@@ -74,12 +74,23 @@ cf_err cf_image_write_jpeg(const char *path, const uint8_t *pixels, int height, 
     cf_err err;
     if (setjmp(out.jump) == 0) {
         encode(&out, pixels, height, width, quality);
-        err = cf_image_save(path, out.bytes, out.n);
+        cf_buf_add(bytes, out.bytes, out.n);
+        err = cf_buf_check(bytes);
     } else {
-        err = cf_fail(CF_E_UNEXPECTED, "%s: libjpeg: %s", path, out.message);
+        err = cf_fail(CF_E_UNEXPECTED, "libjpeg: %s", out.message);
         out.bytes = NULL; /* the library may have freed what it points to, and grown another */
     }
     jpeg_destroy_compress(&out.cinfo);
     free(out.bytes);
+    return err;
+}
+
+cf_err cf_image_write_jpeg(const char *path, const uint8_t *pixels, int height, int width,
+                           int quality)
+{
+    cf_buf bytes = {0};
+    cf_err err = cf_where(cf_image_encode_jpeg(pixels, height, width, quality, &bytes), "%s", path);
+    if (err == CF_OK) err = cf_image_save(path, bytes.data, bytes.len);
+    cf_buf_fini(&bytes);
     return err;
 }

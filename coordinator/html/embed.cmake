@@ -1,0 +1,15 @@
+# Style sheet and script of report.html as byte arrays, with the script's digest, by which the page allows it and
+# nothing else to run.
+set(PAGE_ASSETS ${CMAKE_CURRENT_BINARY_DIR}/page_assets.c)
+set(text "/* Made from coordinator/html. */\n#include \"coordinator/page_parts.h\"\n\n")
+foreach(name IN ITEMS css js)
+  set(file ${CMAKE_CURRENT_SOURCE_DIR}/html/report.${name})
+  set_property(DIRECTORY APPEND PROPERTY CMAKE_CONFIGURE_DEPENDS ${file})
+  file(READ ${file} bytes HEX)
+  string(REGEX REPLACE "([0-9a-f][0-9a-f])" "'\\\\x\\1'," bytes "${bytes}")
+  string(APPEND text "const char cf_page_${name}[] = {${bytes}0};\n")
+endforeach()
+file(SHA256 ${CMAKE_CURRENT_SOURCE_DIR}/html/report.js digest)
+string(APPEND text "const char cf_page_js_sha256[] = \"${digest}\";\n")
+file(CONFIGURE OUTPUT ${PAGE_ASSETS} CONTENT "${text}" @ONLY)
+target_sources(cf_coordinator PRIVATE ${PAGE_ASSETS})
