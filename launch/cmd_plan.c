@@ -8,6 +8,7 @@
 #include "launch/estimate.h"
 #include "launch/plan_card.h"
 #include "launch/plan_simulate.h"
+#include "launch/plan_sweep.h"
 #include "launch/setup.h"
 #include "launch/verbs.h"
 #include "launch/workers_list.h"
@@ -26,6 +27,8 @@ const cf_verb cf_verb_plan = {
         "one given, else an\nestimate from multiply-accumulates; the plan says which. `cytofold "
         "bench` "
         "measures it.\n\n"
+        "Of a configuration with a section sweep it shows which workers train which points, and "
+        "when.\n\n"
         "--simulate runs the schedule of folds, micro-batches and sums step by step through a "
         "model "
         "of the\nnetwork (coordinator/network.h), for workers up to 4096; times of GPUs come from "
@@ -179,17 +182,6 @@ static const char *micro_source(const plan_options *o)
 /* ---- printing ---------------------------------------------------------------------------------
  */
 
-static void print_seconds(cf_buf *out, double seconds)
-{
-    int64_t minutes = (int64_t)(seconds / 60 + 0.5);
-    if (seconds < 120)
-        cf_buf_printf(out, "%.1f s", seconds);
-    else if (minutes < 60)
-        cf_buf_printf(out, "%" PRId64 " min", minutes);
-    else
-        cf_buf_printf(out, "%" PRId64 " h %02" PRId64 " min", minutes / 60, minutes % 60);
-}
-
 static void print_groups(const cf_grid *grid, cf_buf *out)
 {
     for (int g = 0; g < grid->n_groups; g++) {
@@ -252,9 +244,9 @@ static cf_err print_text(const plan_options *o, const job_plan *p, cf_buf *out)
                   p->cost.steps_per_fold / config->train_epochs);
     print_speed(o, p, out);
     cf_buf_printf(out, "training     ");
-    print_seconds(out, p->grid.seconds);
+    cf_print_seconds(out, p->grid.seconds);
     cf_buf_printf(out, " (");
-    print_seconds(out, p->grid.ideal_seconds);
+    cf_print_seconds(out, p->grid.ideal_seconds);
     cf_buf_printf(out, " without waiting and talking: %.0f %%), %.4g worker-hours\n",
                   100 * p->grid.ideal_seconds / p->grid.seconds,
                   p->grid.seconds * p->grid.n_workers / 3600);
@@ -329,7 +321,7 @@ static cf_err print_plan(const plan_options *o, job_plan *p, cf_buf *out)
     return CF_OK;
 }
 
-static cf_err plan(const plan_options *o)
+static cf_err plan_one(const plan_options *o)
 {
     job_plan *p = NULL; /* holds a configuration: too large for the stack */
     cf_buf out = {0};
@@ -342,6 +334,91 @@ static cf_err plan(const plan_options *o)
     plan_fini(p);
     free(p);
     return err;
+}
+
+/* ---- sweeps -----------------------------------------------------------------------------------
+ */
+
+/* n_folds 0: of the costs; else the memory of a worker with so many. */
+static cf_err plan_point(const plan_options *o, cf_plan_sweep *s, int point, int n_folds)
+{
+    plan_options one = *o; /* its overrides are the point's */
+    cf_plan_point *out = &s->points[point];
+    cf_rank_memory memory = {0};
+    job_plan *p = NULL;
+    char name[32];
+    CF_TRY(cf_new(&p, 1, sizeof *p));
+    one.overrides = (cf_strings){0};
+    cf_err err = cf_sweep_overrides(&s->sweep, point, &o->overrides, &one.overrides);
+    if (err == CF_OK) err = make_job(&one, p);
+    if (err == CF_OK && n_folds > 0)
+        err = cf_rank_memory_estimate(&p->setup.config, p->graph, n_folds, &memory);
+    if (err == CF_OK && n_folds == 0) {
+        out->cost = p->cost;
+        out->n_weights = p->graph->n_weights;
+        s->n_images = p->n_images;
+        s->images_source = p->images_source;
+    }
+    out->memory_bytes = memory.total;
+    cf_strings_fini(&one.overrides);
+    plan_fini(p);
+    free(p);
+    cf_sweep_name(point, name);
+    return cf_where(err, "%s", name);
+}
+
+/* What points share: workers and groups are not of a sweep. */
+static cf_err read_shared(const plan_options *o, int *workers, int *groups)
+{
+    cf_config *config = NULL;
+    CF_TRY(cf_new(&config, 1, sizeof *config));
+    cf_err err = cf_config_read(o->config_path, config);
+    for (size_t i = 0; i < o->overrides.n && err == CF_OK; i++)
+        err = cf_config_set(config, o->overrides.items[i]);
+    if (err == CF_OK) err = count_workers(o, config, workers);
+    *groups = (int)config->run_groups;
+    free(config);
+    return err;
+}
+
+static cf_err make_sweep(const plan_options *o, cf_plan_sweep *s)
+{
+    int workers = 0, groups = 0;
+    CF_TRY(read_shared(o, &workers, &groups));
+    CF_TRY(cf_new(&s->points, (size_t)s->sweep.n_points, sizeof *s->points));
+    for (int point = 0; point < s->sweep.n_points; point++) CF_TRY(plan_point(o, s, point, 0));
+    CF_TRY(cf_plan_sweep_deal(s, workers, groups));
+    for (int point = 0; point < s->sweep.n_points; point++) {
+        int most = 0;
+        CF_TRY(cf_plan_sweep_most_folds(s, point, groups, &most));
+        CF_TRY(plan_point(o, s, point, most));
+    }
+    return CF_OK;
+}
+
+/* Consumes the sweep. */
+static cf_err plan_sweep(const plan_options *o, cf_sweep *sweep)
+{
+    cf_buf out = {0};
+    cf_plan_sweep s = {
+        .config_path = o->config_path, .sweep = *sweep, .micro_source = micro_source(o)};
+    cf_err err = make_sweep(o, &s);
+    if (err == CF_OK && o->json) cf_plan_sweep_write_json(&s, &out);
+    if (err == CF_OK && !o->json) cf_plan_sweep_write(&s, &out);
+    if (err == CF_OK) err = cf_buf_check(&out);
+    if (err == CF_OK) fputs(cf_buf_text(&out), stdout);
+    cf_buf_fini(&out);
+    cf_plan_sweep_fini(&s);
+    return err;
+}
+
+static cf_err plan(const plan_options *o)
+{
+    cf_sweep sweep;
+    cf_err read = cf_sweep_read(o->config_path, &o->overrides, &sweep);
+    if (read == CF_OK && sweep.n_points > 0 && !o->simulate.wanted) return plan_sweep(o, &sweep);
+    cf_sweep_fini(&sweep);
+    return read == CF_OK ? plan_one(o) : read;
 }
 
 static cf_err run_plan(int argc, char **argv)

@@ -13,6 +13,7 @@
 #include "launch/sbatch.h"
 #include "launch/setup.h"
 #include "launch/submit.h"
+#include "launch/train_job.h"
 #include "launch/verbs.h"
 
 /* Words of run.device. */
@@ -65,7 +66,8 @@ static cf_err parse(int argc, char **argv, submit_options *o)
         {"cpus-per-task", 0, CF_OPTION_INT, &o->job.cpus, 1, 65536, "C",
          "cores of a task (default: run.threads; with GPUs run.loader_threads and two)"},
         {"array", 0, CF_OPTION_FLAG, &o->array, 0, 0, NULL,
-         "a job array, one task for each fold, and a job for the table after it"},
+         "a job array, one task for each fold, or for each point of a sweep, and a job for the "
+         "table after it"},
         {"partition", 0, CF_OPTION_TEXT, &o->job.partition, 0, 0, "P", "partition of the cluster"},
         {"account", 0, CF_OPTION_TEXT, &o->job.account, 0, 0, "A", "account that is charged"},
         {"sbatch", 0, CF_OPTION_MANY, &o->options, 0, 0, "OPTION",
@@ -118,6 +120,20 @@ static cf_err check(const cf_setup *setup, const submit_options *o)
                        "sbatch is not here: submit from a machine of the cluster, or without --yes "
                        "to write the script only");
     return CF_OK;
+}
+
+/* The points of a sweep, where there is one, each by its own rules. */
+static cf_err check_points(const submit_options *o)
+{
+    cf_train_wishes w = {.config_path = o->config_path,
+                         .run_dir = o->run_dir,
+                         .sets = o->sets, /* borrowed here */
+                         .only_fold = -1,
+                         .only_point = -1};
+    cf_train_sweep sweep;
+    cf_err err = cf_train_sweep_prepare(&w, &sweep);
+    cf_train_sweep_fini(&sweep);
+    return err;
 }
 
 static cf_err make_absolute(const char *folder, const char *given, char path[PATH_MAX])
@@ -215,6 +231,18 @@ static cf_err print_json(const submit_options *o, const submitted *s)
     return err;
 }
 
+/* A task for each point of a sweep, each with all its folds; else one for each fold. */
+static cf_err count_tasks(submit_options *o, const cf_setup *setup)
+{
+    cf_sweep sweep;
+    cf_err err = cf_sweep_read(o->config_path, &o->sets, &sweep);
+    o->job.points = sweep.n_points > 0;
+    o->job.array = sweep.n_points;
+    cf_sweep_fini(&sweep);
+    if (err != CF_OK || o->job.points) return err;
+    return cf_setup_folds(setup, &o->job.array);
+}
+
 static cf_err submit(submit_options *o, cf_setup *setup, submitted *s)
 {
     const cf_config *c = &setup->config;
@@ -230,7 +258,7 @@ static cf_err submit(submit_options *o, cf_setup *setup, submitted *s)
     job->sets = &o->sets;
     job->options = &o->options;
     if (job->cpus == 0) job->cpus = job->gpus > 0 ? c->run_loader_threads + 2 : c->run_threads;
-    if (o->array) CF_TRY(cf_setup_folds(setup, &job->array));
+    if (o->array) CF_TRY(count_tasks(o, setup));
     CF_TRY_GOTO(write_scripts(job, s, &script, &report), out);
     if (o->yes) CF_TRY_GOTO(hand_over(s), out);
     if (o->json)
@@ -255,6 +283,7 @@ static cf_err run_submit(int argc, char **argv)
     CF_TRY_GOTO(cf_new(&setup, 1, sizeof *setup), out);
     CF_TRY_GOTO(cf_new(&s, 1, sizeof *s), out);
     err = cf_setup_init(setup, o.config_path, &o.sets, NULL);
+    if (err == CF_OK) err = check_points(&o);
     if (err == CF_OK) err = submit(&o, setup, s);
     cf_setup_fini(setup);
 out:

@@ -1,5 +1,6 @@
 #include "launch/estimate.h"
 
+#include <inttypes.h>
 #include <stdlib.h>
 
 #include "kernels/backend.h"
@@ -46,4 +47,15 @@ cf_err cf_estimate(const cf_config *config, const cf_scheme *scheme, const int64
         .latency_seconds = LINK_LATENCY_SECONDS,
     };
     return CF_OK;
+}
+
+void cf_print_seconds(cf_buf *out, double seconds)
+{
+    int64_t minutes = (int64_t)(seconds / 60 + 0.5);
+    if (seconds < 120)
+        cf_buf_printf(out, "%.1f s", seconds);
+    else if (minutes < 60)
+        cf_buf_printf(out, "%" PRId64 " min", minutes);
+    else
+        cf_buf_printf(out, "%" PRId64 " h %02" PRId64 " min", minutes / 60, minutes % 60);
 }

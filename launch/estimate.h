@@ -4,6 +4,7 @@
 #define CF_LAUNCH_ESTIMATE_H
 
 #include "coordinator/grid.h"
+#include "kernels/base/buf.h"
 #include "kernels/graph/graph.h"
 #include "proto/config.h"
 #include "proto/scheme.h"
@@ -19,5 +20,8 @@
 CF_CHECKED cf_err cf_estimate(const cf_config *config, const cf_scheme *scheme,
                               const int64_t *counts, int n_folds, const cf_graph *graph,
                               double micro_seconds, cf_grid_cost *cost);
+
+/* Appends "12.3 s", "45 min" or "2 h 05 min". */
+void cf_print_seconds(cf_buf *out, double seconds);
 
 #endif

@@ -166,6 +166,7 @@ static cf_err fill_script(const cf_submit_job *job, sheet *s, cf_buf *out)
     CF_TRY(add_settings(row(s, "settings"), job->sets));
     CF_TRY(add_log(row(s, "--output"), job->run, job->array > 0 ? "%A_%a" : "%j"));
     if (job->array > 0) cf_buf_printf(row(s, "--array"), "0-%d", job->array - 1);
+    if (job->points) cf_buf_printf(row(s, "settings+"), "(--point \"$SLURM_ARRAY_TASK_ID\")");
     return fill(s, script, "Written by cytofold submit; sbatch starts it, or goes on where it was.",
                 job, out);
 }
@@ -190,8 +191,8 @@ cf_err cf_submit_report_script(const cf_submit_job *job, cf_buf *out)
     CF_TRY_GOTO(row_word(&s, "run", job->run), out);
     CF_TRY_GOTO(row_word(&s, "cytofold", job->program), out);
     CF_TRY_GOTO(add_log(row(&s, "--output"), job->run, "%j"), out);
-    err = fill(&s, "report", "Written by cytofold submit: the table of all folds of an array.", job,
-               out);
+    err = fill(&s, "report", "Written by cytofold submit: the table of all that an array trained.",
+               job, out);
 out:
     sheet_fini(&s);
     return err;

@@ -21,7 +21,8 @@ typedef struct cf_submit_job {
     int64_t cpus;         /* of a task */
     int64_t lead_s;       /* before the end of the wall time comes the signal to save */
     int64_t max_restarts; /* of a job */
-    int array;            /* folds of a job array; 0: one job for all */
+    int array;            /* tasks of a job array; 0: one job for all */
+    bool points;          /* a task is a point of a sweep, else a fold */
 } cf_submit_job;
 
 /* Appends the script that trains. CF_E_USAGE for a text that cannot stand in a script (control

@@ -167,6 +167,21 @@ fails) # a point that diverges: named, with its code; the others keep what they 
   same alone run/point-000
   "$program" report run | grep -q "Not finished: point-002, point-003 of 4" || fail "who is missing is not named"
   ;;
+plan)
+  make_cells
+  "$program" plan sweep.yaml --workers 5 "${options[@]}" --json >plan.json
+  lanes="$(grep -o '"lane": [0-9]*' plan.json | sort -u | wc -l)"
+  train sweep.yaml run 5
+  grep -q "5 workers in $lanes lane" run.log || fail "planned for $lanes lanes: $(grep lane run.log)"
+  "$program" plan sweep.yaml --workers 5 "${options[@]}" >plan.txt
+  grep -q "for 5 workers: 4 points in $lanes lane" plan.txt || fail "plan: $(cat plan.txt)"
+  for point in 0 1 2 3; do
+    [ "$(grep -c "^lane .*point-00$point" plan.txt)" = 1 ] || fail "point $point is not in one lane: $(cat plan.txt)"
+  done
+  code=0
+  "$program" plan sweep.yaml --workers 2 "${options[@]}" --set 'sweep.train.batch=[32, 20]' >out 2>err || code=$?
+  [ "$code" = 2 ] && grep -q "point-001: sweep.yaml: train.batch is 20" err || fail "exit $code: $(cat err)"
+  ;;
 refused)
   make_cells
   printf 'sweep:\n  train.learning_rate: [1e-3, -1]\n' >bad.yaml

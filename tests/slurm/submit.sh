@@ -156,6 +156,17 @@ $work/run/slurm/submit-4.sbatch
 $work/run/slurm/submit-5.sbatch
 --dependency=afterok:102 $work/run/slurm/submit-5-report.sbatch
 END
+# a sweep: one job for all points, or a task for each
+{ cat "$config"; printf 'sweep:\n  train.learning_rate: [1e-3, 3e-3]\n  train.epochs: [3, 4]\n'; } >sweep.yaml
+sweep=(sweep.yaml --set data.cells=good.cells --run swept --time 60)
+expect 0 "nothing was submitted" "${sweep[@]}"
+hasnt swept/slurm/submit-1.sbatch "--point|--array"
+expect 0 "nothing was submitted" "${sweep[@]}" --array
+sound swept/slurm/submit-2.sbatch
+has swept/slurm/submit-2.sbatch '#SBATCH --array=0-3'
+has swept/slurm/submit-2.sbatch 'settings+=(--point "$SLURM_ARRAY_TASK_ID")'
+expect 2 "point-001 .*train.micro_batch" "${sweep[@]}" --set 'sweep.train.batch=[32, 30]'
+expect 2 "the sweep gives train.epochs its values" "${sweep[@]}" --set train.epochs=5
 expect 2 "sbatch did not take it \(exit code 1\)" "${base[@]}" --run run --time 60 --partition refuse-me --yes
 export PATH="$plain"
 
