@@ -5,6 +5,7 @@
 #include "coordinator/report.h"
 #include "kernels/base/log.h"
 #include "launch/compare_files.h"
+#include "launch/score_raters.h"
 #include "launch/verbs.h"
 
 static cf_err run_score(int argc, char **argv);
@@ -12,7 +13,7 @@ static cf_err run_score(int argc, char **argv);
 const cf_verb cf_verb_score = {
     .name = "score",
     .summary = "every metric from a predictions file, whoever made it",
-    .usage = "PREDICTIONS.csv --scheme S [--against B.csv] [-o metrics.json] [--json]",
+    .usage = "PREDICTIONS.csv --scheme S [--against B | --raters R.csv] [-o metrics.json] [--json]",
     .details =
         "PREDICTIONS.csv has the columns id, label, predicted and p_<CODE> for every class\n"
         "(probabilities), or p_<NODE> or z_<NODE> (logits) for every output node of the scheme; "
@@ -21,7 +22,11 @@ const cf_verb cf_verb_score = {
         "goes to standard output, with --json metrics.json does.\n"
         "Intervals come from a bootstrap, by patient where a column patient names them. With\n"
         "--against the predictions are compared with those of B on the images of both: paired\n"
-        "bootstrap, McNemar's test, over folds a corrected t-test; -o then takes compare.json.",
+        "bootstrap, McNemar's test, over folds a corrected t-test; -o then takes compare.json.\n"
+        "--raters R.csv (columns id, rater, label, and round where a rater labelled an image more\n"
+        "than once) tells how far people agree with each other, with themselves, with the\n"
+        "predictions and with their labels, which may be empty then: Cohen's kappa of each two,\n"
+        "Krippendorff's alpha and Fleiss' kappa of all; -o takes them as JSON.",
     .run = run_score,
 };
 
@@ -38,7 +43,7 @@ static cf_err leave_out_unlabelled(const char *path, cf_predictions *p)
 }
 
 typedef struct score_options {
-    const char *scheme, *output, *against; /* output, against: NULL for none */
+    const char *scheme, *output, *against, *raters; /* but for scheme: NULL for none */
     int64_t n_resamples;
     bool json;
 } score_options;
@@ -82,6 +87,10 @@ static cf_err score(const char *predictions, const score_options *o)
     cf_err err = CF_OK;
     CF_TRY_GOTO(cf_scheme_read(o->scheme, &s), out);
     CF_TRY_GOTO(cf_predictions_read_any(predictions, &s, &p), out);
+    if (o->raters != NULL) {
+        err = cf_score_raters(o->raters, &s, &p, (int)o->n_resamples, o->output, o->json);
+        goto out;
+    }
     CF_TRY_GOTO(leave_out_unlabelled(predictions, &p), out);
     err = o->against ? compare(predictions, o, &s, &p) : print_metrics(predictions, o, &s, &p);
 out:
@@ -100,6 +109,8 @@ static cf_err run_score(int argc, char **argv)
         {"output", 'o', CF_OPTION_TEXT, &o.output, 0, 0, "FILE", "also write metrics.json to FILE"},
         {"against", 0, CF_OPTION_TEXT, &o.against, 0, 0, "B",
          "compare with B: a predictions file or a run folder"},
+        {"raters", 0, CF_OPTION_TEXT, &o.raters, 0, 0, "R.csv",
+         "agreement of these labels with each other and with the predictions, instead"},
         {"bootstrap", 0, CF_OPTION_INT, &o.n_resamples, 0, CF_BOOTSTRAP_MAX, "N",
          "resamples for intervals (default: 1000; 0: none)"},
         {"json", 0, CF_OPTION_FLAG, &o.json, 0, 0, NULL,
@@ -114,6 +125,10 @@ static cf_err run_score(int argc, char **argv)
     if (o.scheme == NULL) {
         err = cf_fail(CF_E_USAGE, "score: --scheme is missing; usage: cytofold score %s",
                       cf_verb_score.usage);
+        goto out;
+    }
+    if (o.against != NULL && o.raters != NULL) {
+        err = cf_fail(CF_E_USAGE, "score: either --against or --raters, not both");
         goto out;
     }
     err = score(operands.items[0], &o);

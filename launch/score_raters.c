@@ -6,15 +6,14 @@
 #include "coordinator/raters.h"
 
 cf_err cf_score_raters(const char *path, const cf_scheme *s, const cf_predictions *p,
-                       const char *output, bool json)
+                       int n_resamples, const char *output, bool json)
 {
     cf_raters raters = {0};
     cf_rater_study study = {0};
     cf_buf text = {0}, table = {0};
     cf_err err = CF_OK;
     CF_TRY_GOTO(cf_raters_read(path, s, &raters), out);
-    CF_TRY_GOTO(cf_where(cf_raters_compare(s, p, &raters, CF_BOOTSTRAP_RESAMPLES, CF_BOOTSTRAP_SEED,
-                                           &study),
+    CF_TRY_GOTO(cf_where(cf_raters_compare(s, p, &raters, n_resamples, CF_BOOTSTRAP_SEED, &study),
                          "%s", path),
                 out);
     CF_TRY_GOTO(cf_rater_study_json(&study, &text), out);

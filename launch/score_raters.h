@@ -10,6 +10,6 @@
  * its labels to standard output, as tables or as JSON; output: a file that gets the JSON, or NULL.
  */
 CF_CHECKED cf_err cf_score_raters(const char *path, const cf_scheme *s, const cf_predictions *p,
-                                  const char *output, bool json);
+                                  int n_resamples, const char *output, bool json);
 
 #endif
