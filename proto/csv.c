@@ -169,7 +169,10 @@ static cf_err parse(const char *name, char *text, size_t n, cf_csv *csv)
     reader r = {.csv = csv, .in = text, .end = text + n, .out = text, .line = 1};
     const char *nul = memchr(text, '\0', n);
     cf_err err = CF_OK;
-    if (nul) {
+    bool utf16 = n >= 2 && (memcmp(text, "\xff\xfe", 2) == 0 || memcmp(text, "\xfe\xff", 2) == 0);
+    if (utf16) {
+        err = fail_here(&r, "UTF-16 text; save the file as UTF-8");
+    } else if (nul) {
         for (const char *p = text; p < nul; p++) r.line += *p == '\n';
         err = fail_here(&r, "a NUL byte; expected text");
     }

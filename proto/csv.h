@@ -26,7 +26,8 @@ typedef struct cf_csv {
 
 /* Rows end in LF or CR LF; a byte order mark and empty lines are skipped. Errors: CF_E_DATA
  * "path:line:column: ..." for a quote left open or out of place, rows of another length, NUL bytes,
- * a header cell that stands twice, no header. */
+ * UTF-16, a header cell that stands twice, no header; "path: ..." for what is no regular file,
+ * cannot be read or has more than max_bytes. */
 CF_CHECKED cf_err cf_csv_read(const char *path, size_t max_bytes, cf_csv *csv);
 CF_CHECKED cf_err cf_csv_parse(const char *name, const char *text, size_t n, cf_csv *csv);
 void cf_csv_fini(cf_csv *csv);
@@ -67,7 +68,8 @@ void cf_predictions_fini(cf_predictions *p);
  * fold's cell empty (0); a column patient is read where there is one.
  * Errors: CF_E_DATA with path:line:column: missing column, unknown label, bad number, probabilities
  * that do not sum to one within 1e-3, a predicted class that is not the highest, duplicate id
- * within a fold, no rows, p_ or z_ columns beyond the scheme's. */
+ * within a fold, no rows, p_ or z_ columns beyond the scheme's, ids, sites or patients that are not
+ * UTF-8. Taken as they are: control characters and line breaks in names, a negative zero. */
 CF_CHECKED cf_err cf_predictions_read(const char *path, const cf_scheme *s, cf_predictions *p);
 /* The same where label cells may be empty: CF_LABEL_UNKNOWN. */
 CF_CHECKED cf_err cf_predictions_read_any(const char *path, const cf_scheme *s, cf_predictions *p);

@@ -110,10 +110,13 @@ static cf_err require_column(const cf_csv *csv, const char *name, int *column)
 {
     *column = cf_csv_column(csv, name);
     if (*column >= 0) return CF_OK;
-    bool semicolons = csv->n_columns == 1 && strchr(csv->cells[0], ';');
-    return cf_csv_fail(
-        csv, 0, csv->n_columns - 1, "no column \"%s\"%s", name,
-        semicolons ? "; the file seems to be separated by semicolons, expected commas" : "");
+    bool alone = csv->n_columns == 1;
+    const char *why = "";
+    if (alone && strchr(csv->cells[0], ';'))
+        why = "; the file seems to be separated by semicolons, expected commas";
+    else if (alone && strchr(csv->cells[0], '\t'))
+        why = "; the file seems to be separated by tabs, expected commas";
+    return cf_csv_fail(csv, 0, csv->n_columns - 1, "no column \"%s\"%s", name, why);
 }
 
 static cf_err find_columns(const cf_csv *csv, const cf_scheme *s, layout *l)
@@ -211,6 +214,21 @@ static cf_err check_predicted(const cf_csv *csv, int64_t row, const layout *l, c
                        probability[best]);
 }
 
+/* A name goes into tables, pages and JSON, which are UTF-8. column -1: "". */
+static cf_err read_name(const cf_csv *csv, int64_t row, int column, char **name)
+{
+    const char *cell = column >= 0 ? cf_csv_cell(csv, row, column) : "";
+    for (const char *at = cell; *at != '\0';) {
+        size_t n = cf_utf8_length(at);
+        if (n == 0)
+            return cf_csv_fail(csv, row, column,
+                               "%s is not UTF-8 at its byte %d; save the file as UTF-8",
+                               csv->cells[column], (int)(at - cell) + 1);
+        at += n;
+    }
+    return cf_strdup(cell, name);
+}
+
 static cf_err read_row(const cf_csv *csv, int64_t row, const layout *l, const cf_scheme *s,
                        cf_predictions *p)
 {
@@ -218,9 +236,9 @@ static cf_err read_row(const cf_csv *csv, int64_t row, const layout *l, const cf
     double *probability = p->p + i * s->n_classes;
     const char *id = cf_csv_cell(csv, row, l->id);
     if (id[0] == '\0') return cf_csv_fail(csv, row, l->id, "an empty id");
-    CF_TRY(cf_strdup(id, &p->ids[i]));
-    CF_TRY(cf_strdup(l->site >= 0 ? cf_csv_cell(csv, row, l->site) : "", &p->sites[i]));
-    if (l->patient >= 0) CF_TRY(cf_strdup(cf_csv_cell(csv, row, l->patient), &p->patients[i]));
+    CF_TRY(read_name(csv, row, l->id, &p->ids[i]));
+    CF_TRY(read_name(csv, row, l->site, &p->sites[i]));
+    if (l->patient >= 0) CF_TRY(read_name(csv, row, l->patient, &p->patients[i]));
     if (l->fold >= 0) CF_TRY(read_fold(csv, row, l->fold, &p->folds[i]));
     if (l->labels_may_lack && cf_csv_cell(csv, row, l->label)[0] == '\0') {
         p->labels[i] = CF_LABEL_UNKNOWN;
