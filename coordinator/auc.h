@@ -10,6 +10,7 @@
 
 typedef struct cf_scored {
     double score; /* finite */
+    uint32_t row; /* the caller's; may be anything */
     bool positive;
 } cf_scored;
 
@@ -22,8 +23,9 @@ typedef struct cf_areas {
                                  (where that function says 0) */
 } cf_areas;
 
-/* Sorts rows [n] by falling score; rows of one score are in no particular order. */
-void cf_auc_sort(cf_scored *rows, int64_t n);
+/* Sorts rows [n] by falling score; rows of one score keep their order. CF_E_UNEXPECTED when memory
+ * is short; rows are then in some order. */
+CF_CHECKED cf_err cf_auc_sort(cf_scored *rows, int64_t n);
 /* Of rows sorted by cf_auc_sort. Rows of one score are passed together, so their order does not
  * matter. */
 cf_areas cf_auc_of_sorted(const cf_scored *rows, int64_t n);

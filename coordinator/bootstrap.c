@@ -41,7 +41,7 @@ enum {
 
 /* One thread's memory. */
 typedef struct scratch {
-    uint16_t *units, *weights; /* owned */
+    uint8_t *units, *weights; /* owned */
     cf_tally_sums sums;
     cf_areas *areas; /* owned, [n_rankings][CF_LANES] */
     cf_fold_metrics f;

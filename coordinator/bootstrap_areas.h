@@ -20,6 +20,6 @@ CF_CHECKED cf_err cf_ranking_init(cf_ranking *r, const cf_predictions *p, int k,
                                   const cf_question *q);
 void cf_ranking_fini(cf_ranking *r);
 /* weights: [n][CF_LANES]; areas: [CF_LANES]. With all weights 1: cf_auc_of_sorted's bits. */
-void cf_ranking_areas(const cf_ranking *r, const uint16_t *weights, cf_areas *areas);
+void cf_ranking_areas(const cf_ranking *r, const uint8_t *weights, cf_areas *areas);
 
 #endif

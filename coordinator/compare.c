@@ -116,7 +116,7 @@ out:
 
 /* One thread's memory. */
 typedef struct scratch {
-    uint16_t *units, *weights; /* owned */
+    uint8_t *units, *weights; /* owned */
     cf_tally_sums sums_a, sums_b;
     cf_fold_metrics a, b;
 } scratch;

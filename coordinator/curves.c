@@ -19,7 +19,7 @@ void cf_curve_scores(const cf_predictions *p, const int64_t *rows, int64_t n, in
         const double *probability = p->p + row * p->n_classes;
         double score = 0;
         for (int c = 0; q && c < p->n_classes; c++) score += q->positive[c] ? probability[c] : 0;
-        out[i] = (cf_scored){q ? score : probability[k],
+        out[i] = (cf_scored){q ? score : probability[k], (uint32_t)row,
                              q ? q->positive[p->labels[row]] : p->labels[row] == k};
     }
 }
@@ -83,9 +83,9 @@ cf_err cf_curve_make(cf_curve_kind kind, const double *scores, const bool *posit
     cf_scored *rows = NULL;
     *curve = (cf_curve){0};
     CF_TRY(cf_new(&rows, (size_t)n, sizeof *rows));
-    for (int64_t i = 0; i < n; i++) rows[i] = (cf_scored){scores[i], positive[i]};
-    cf_auc_sort(rows, n);
-    cf_err err = curve_of_sorted(kind, rows, n, curve);
+    for (int64_t i = 0; i < n; i++) rows[i] = (cf_scored){scores[i], (uint32_t)i, positive[i]};
+    cf_err err = cf_auc_sort(rows, n);
+    if (err == CF_OK) err = curve_of_sorted(kind, rows, n, curve);
     free(rows);
     return err;
 }
@@ -97,8 +97,8 @@ static cf_err curve_of(cf_curve_kind kind, const cf_predictions *p, int k, const
     *curve = (cf_curve){0};
     CF_TRY(cf_new(&rows, (size_t)p->n, sizeof *rows));
     cf_curve_scores(p, NULL, p->n, k, q, rows);
-    cf_auc_sort(rows, p->n);
-    cf_err err = curve_of_sorted(kind, rows, p->n, curve);
+    cf_err err = cf_auc_sort(rows, p->n);
+    if (err == CF_OK) err = curve_of_sorted(kind, rows, p->n, curve);
     free(rows);
     return err;
 }

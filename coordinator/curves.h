@@ -33,7 +33,8 @@ CF_CHECKED cf_err cf_curve_of_question(cf_curve_kind kind, const cf_predictions 
                                        const cf_question *q, cf_curve *curve);
 void cf_curve_fini(cf_curve *curve);
 
-/* Score and truth of rows[0..n-1] of p for class k, or, where q is not NULL, for a question. */
+/* Score, row and truth of rows[0..n-1] of p (NULL: the first n) for class k, or, where q is not
+ * NULL, for a question. */
 void cf_curve_scores(const cf_predictions *p, const int64_t *rows, int64_t n, int k,
                      const cf_question *q, cf_scored *out);
 

@@ -123,11 +123,12 @@ static cf_err areas_compute(const cf_scheme *s, const cf_predictions *p, const i
                             int64_t n, cf_fold_metrics *f)
 {
     cf_scored *scored = NULL;
-    CF_TRY(cf_new(&scored, (size_t)n, sizeof *scored));
+    cf_err err = CF_OK;
+    CF_TRY_GOTO(cf_new(&scored, (size_t)n, sizeof *scored), out);
     for (int i = 0; i < s->n_classes + s->n_questions; i++) {
         const cf_question *q = i < s->n_classes ? NULL : &s->questions[i - s->n_classes];
         cf_curve_scores(p, rows, n, i, q, scored);
-        cf_auc_sort(scored, n);
+        CF_TRY_GOTO(cf_auc_sort(scored, n), out);
         cf_areas areas = cf_auc_of_sorted(scored, n);
         if (q) {
             f->question_auc[i - s->n_classes] = areas.auc;
@@ -138,8 +139,9 @@ static cf_err areas_compute(const cf_scheme *s, const cf_predictions *p, const i
         }
     }
     cf_fold_macro_areas(s->n_classes, f);
+out:
     free(scored);
-    return CF_OK;
+    return err;
 }
 
 cf_err cf_fold_compute(const cf_scheme *s, const cf_predictions *p, const int64_t *rows, int64_t n,

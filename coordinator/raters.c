@@ -189,14 +189,14 @@ static cf_err add_comparisons(cf_rater_study *out, work *w)
  */
 
 /* weights: [n_images][CF_LANES]. Agreement and kappa of comparison `pair`, a lane each. */
-static void measure_pair(const work *w, int pair, const uint16_t *weights, double *agreement,
+static void measure_pair(const work *w, int pair, const uint8_t *weights, double *agreement,
                          double *kappa)
 {
     size_t cells = (size_t)w->k * (size_t)w->k;
     memset(w->counts, 0, CF_LANES * cells * sizeof *w->counts);
     for (int64_t i = w->begins[pair]; i < w->begins[pair + 1]; i++) {
         const label_pair *p = &w->pairs[i];
-        const uint16_t *weight = weights + p->image * CF_LANES;
+        const uint8_t *weight = weights + p->image * CF_LANES;
         int64_t cell = (int64_t)p->row * w->k + p->column;
         for (size_t l = 0; l < CF_LANES; l++) w->counts[l * cells + (size_t)cell] += weight[l];
     }
@@ -256,14 +256,14 @@ static double close_figure(enum agreement_of_all which, double images, double sh
 }
 
 /* The agreement of all raters, a lane each; *n: images that count. */
-static void measure_all(const work *w, enum agreement_of_all which, const uint16_t *weights,
+static void measure_all(const work *w, enum agreement_of_all which, const uint8_t *weights,
                         double *values, int64_t *n)
 {
     double images[CF_LANES] = {0}, shares[CF_LANES] = {0}, share = 0;
     memset(w->margins, 0, CF_LANES * (size_t)w->k * sizeof *w->margins);
     *n = 0;
     for (int64_t i = 0; i < w->n_images; i++) {
-        const uint16_t *weight = weights + i * CF_LANES;
+        const uint8_t *weight = weights + i * CF_LANES;
         if (!image_share(w, which, i, &share)) continue;
         (*n)++;
         for (int l = 0; l < CF_LANES; l++) {
@@ -281,7 +281,7 @@ static void measure_all(const work *w, enum agreement_of_all which, const uint16
 
 /* All figures of CF_LANES resamples: values[figure * stride + lane], two a comparison, then alpha
  * and Fleiss' kappa. */
-static void measure(const work *w, cf_rater_study *out, const uint16_t *weights, double *values,
+static void measure(const work *w, cf_rater_study *out, const uint8_t *weights, double *values,
                     int64_t stride)
 {
     double *at = values;
@@ -310,7 +310,7 @@ static void set_intervals(cf_rater_study *out, double *values, int64_t stride)
 /* The figures themselves are those of a resample that draws each image once. */
 static cf_err fill_figures(work *w, const cf_resampler *sampler, cf_rater_study *out)
 {
-    uint16_t *weights = NULL, *units = NULL;
+    uint8_t *weights = NULL, *units = NULL;
     double *values = NULL;
     cf_err err = CF_OK;
     int64_t stride = (out->n_resamples + CF_LANES) / CF_LANES * CF_LANES;

@@ -72,17 +72,16 @@ bool cf_resampler_by_patient(const cf_resampler *r)
     return r->unit_of != NULL;
 }
 
-/* A weight above 65,535 would take as many draws of one unit among n_units: it does not happen. */
-static void draw(const cf_resampler *r, uint32_t resample, uint16_t *lane)
+static void draw(const cf_resampler *r, uint32_t resample, uint8_t *lane)
 {
     cf_rng rng = cf_rng_at(r->seed, 0, 0, resample, CF_PURPOSE_BOOTSTRAP);
     for (int64_t i = 0; i < r->n_units; i++)
         lane[(size_t)cf_rng_below(&rng, (uint32_t)r->n_units) * CF_LANES]++;
 }
 
-void cf_resample(const cf_resampler *r, uint32_t first, uint16_t *units, uint16_t *weights)
+void cf_resample(const cf_resampler *r, uint32_t first, uint8_t *units, uint8_t *weights)
 {
-    uint16_t *drawn = r->unit_of ? units : weights;
+    uint8_t *drawn = r->unit_of ? units : weights;
     memset(drawn, 0, (size_t)r->n_units * CF_LANES * sizeof *drawn);
     for (uint32_t lane = 0; lane < CF_LANES; lane++) draw(r, first + lane, drawn + lane);
     for (int64_t i = 0; r->unit_of && i < r->n_rows; i++)

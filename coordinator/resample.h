@@ -10,7 +10,7 @@
 
 #include "kernels/base/err.h"
 
-enum { CF_LANES = 8 }; /* a row's weights are 16 bytes */
+enum { CF_LANES = 16 };
 
 typedef struct cf_resampler {
     int64_t n_rows, n_units;
@@ -25,8 +25,10 @@ CF_CHECKED cf_err cf_resampler_init(cf_resampler *r, char *const *patients, int6
 void cf_resampler_fini(cf_resampler *r);
 bool cf_resampler_by_patient(const cf_resampler *r);
 /* Resamples first..first + CF_LANES - 1: n_units draws with replacement each. weights:
- * [n_rows][CF_LANES]; units: scratch, [n_units][CF_LANES]; may be NULL where rows are units. */
-void cf_resample(const cf_resampler *r, uint32_t first, uint16_t *units, uint16_t *weights);
+ * [n_rows][CF_LANES]; units: scratch, [n_units][CF_LANES]; may be NULL where rows are units. A
+ * weight above 255 would take as many draws of one unit among n_units: the chance is below 1e-500.
+ */
+void cf_resample(const cf_resampler *r, uint32_t first, uint8_t *units, uint8_t *weights);
 
 /* Ends of the central 95 % of values (percentile interval, Efron 1981), linear between order
  * statistics. Undefined values (NaN) are left out; where fewer than half are defined, both ends are

@@ -62,7 +62,7 @@ void cf_tally_sums_fini(cf_tally_sums *sums)
     memset(sums, 0, sizeof *sums);
 }
 
-void cf_tally_count(const cf_tally *t, const uint16_t *weights, cf_tally_sums *sums)
+void cf_tally_count(const cf_tally *t, const uint8_t *weights, cf_tally_sums *sums)
 {
     uint32_t *confusion = sums->confusion;
     memset(sums, 0, sizeof *sums);
@@ -70,7 +70,7 @@ void cf_tally_count(const cf_tally *t, const uint16_t *weights, cf_tally_sums *s
     memset(confusion, 0,
            (size_t)t->n_classes * (size_t)t->n_classes * CF_LANES * sizeof *confusion);
     for (int64_t i = 0; i < t->n; i++) {
-        const uint16_t *w = weights + i * CF_LANES;
+        const uint8_t *w = weights + i * CF_LANES;
         uint32_t *cell = confusion + (int64_t)t->cells[i] * CF_LANES;
         int bin = t->bins[i] & (RIGHT - 1);
         uint32_t right = t->bins[i] >= RIGHT;

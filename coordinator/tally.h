@@ -30,7 +30,7 @@ void cf_tally_fini(cf_tally *t);
 CF_CHECKED cf_err cf_tally_sums_init(cf_tally_sums *sums, int n_classes);
 void cf_tally_sums_fini(cf_tally_sums *sums);
 /* weights: [t->n][CF_LANES]. */
-void cf_tally_count(const cf_tally *t, const uint16_t *weights, cf_tally_sums *sums);
+void cf_tally_count(const cf_tally *t, const uint8_t *weights, cf_tally_sums *sums);
 /* The figures of one lane but areas, temperature and calibrated ones: f from cf_fold_alloc. */
 void cf_tally_lane(const cf_scheme *s, const cf_tally_sums *sums, int lane, cf_fold_metrics *f);
 

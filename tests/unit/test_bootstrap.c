@@ -163,7 +163,7 @@ static void images_without_a_patient_stand_for_themselves(void **state)
 {
     (void)state;
     char x[] = "x", none[] = "", *names[] = {x, none, x, NULL, none};
-    uint16_t units[4 * CF_LANES], weights[5 * CF_LANES];
+    uint8_t units[4 * CF_LANES], weights[5 * CF_LANES];
     cf_resampler r;
     assert_int_equal(cf_resampler_init(&r, names, 5, 1), CF_OK);
     assert_true(cf_resampler_by_patient(&r));
@@ -192,7 +192,7 @@ static void weighted_areas_are_those_of_repeated_rows(void **state)
     cf_ranking ranking;
     cf_resampler r;
     cf_areas areas[CF_LANES], expected;
-    uint16_t weights[N * CF_LANES];
+    uint8_t weights[N * CF_LANES];
     double scores[N];
     bool positive[N];
     random_rows(&p, N, 4);

@@ -13,6 +13,7 @@
 #include "coordinator/agreement.h"
 #include "coordinator/curves.h"
 #include "coordinator/metrics.h"
+#include "kernels/math/philox.h"
 
 static void assert_near(double found, double expected, double tolerance)
 {
@@ -82,6 +83,27 @@ static void straight_pieces_lose_their_inner_points(void **state)
     assert_int_equal(c.n, 5); /* .9 .8 .7 and the last; .6 and .5 gain no positive */
     assert_near(c.areas.average_precision, 1, 0);
     cf_curve_fini(&c);
+}
+
+/* Of both signs, of all sizes, -0 beside 0, many of them twice. */
+static void rows_are_sorted_by_falling_score_and_keep_their_order(void **state)
+{
+    (void)state;
+    enum { N = 3000 };
+    static cf_scored rows[N];
+    cf_rng r = cf_rng_at(11, 0, 0, 0, CF_PURPOSE_TEST);
+    for (uint32_t i = 0; i < N; i++) {
+        double size = ldexp(1 + (double)cf_rng_below(&r, 5) / 8, (int)cf_rng_below(&r, 400) - 200);
+        rows[i] = (cf_scored){i % 7 == 0 ? 0 * -size : i % 3 == 0 ? -size : size, i, false};
+    }
+    rows[0].score = 5e-324;
+    rows[1].score = -1.7e308;
+    assert_int_equal(cf_auc_sort(rows, N), CF_OK);
+    for (int i = 1; i < N; i++) {
+        assert_true(rows[i - 1].score >= rows[i].score);
+        if (rows[i - 1].score == rows[i].score) assert_true(rows[i - 1].row < rows[i].row);
+    }
+    assert_int_equal(rows[N - 1].row, 1);
 }
 
 static void one_sided_truth_has_no_curve(void **state)
@@ -159,6 +181,7 @@ int main(void)
         cmocka_unit_test(roc_takes_tied_rows_together),
         cmocka_unit_test(precision_recall_begins_at_no_recall),
         cmocka_unit_test(straight_pieces_lose_their_inner_points),
+        cmocka_unit_test(rows_are_sorted_by_falling_score_and_keep_their_order),
         cmocka_unit_test(one_sided_truth_has_no_curve),
         cmocka_unit_test(kappa_matches_hand_count),
         cmocka_unit_test(mcc_matches_hand_count),
