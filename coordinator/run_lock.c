@@ -193,6 +193,38 @@ cf_err cf_run_lock_take(const char *dir, int only_fold, const cf_run_lock_times 
     return err;
 }
 
+static cf_err expect_no_lock(cf_lock_maker *maker, bool *leaving)
+{
+    cf_strings names = {0};
+    CF_TRY(cf_dir_list(maker->dir, &names));
+    cf_err err = CF_OK;
+    for (size_t i = 0; err == CF_OK && i < names.n; i++)
+        if (strcmp(names.items[i], WHOLE_JOB) == 0 || fold_of_name(names.items[i]) >= 0)
+            err = cf_lock_expect_free(maker, names.items[i], leaving);
+    cf_strings_fini(&names);
+    return err;
+}
+
+cf_err cf_run_lock_look(const char *dir, const cf_run_lock_times *times)
+{
+    cf_lock_maker maker;
+    if (!cf_path_is_dir(dir)) return CF_OK;
+    cf_err err = cf_lock_maker_init(&maker, dir, times->stale_ns);
+    int64_t deadline = cf_clock_ns() + times->leaving_ns;
+    while (err == CF_OK) {
+        bool leaving = false;
+        err = cf_lock_guard_enter(&maker);
+        if (err != CF_OK) break;
+        err = expect_no_lock(&maker, &leaving);
+        cf_lock_guard_leave(&maker);
+        if (err != CF_E_BUSY || !leaving || cf_clock_ns() >= deadline) break;
+        cf_sleep_ns(RETRY_NS);
+        err = CF_OK;
+    }
+    cf_lock_maker_fini(&maker);
+    return err;
+}
+
 void cf_run_lock_release(cf_run_lock *l)
 {
     if (l == NULL) return;

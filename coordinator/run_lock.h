@@ -39,6 +39,10 @@ cf_run_lock_times cf_run_lock_times_default(void);
  * leaving_ns where the owner has lost its launcher or is of our own job; CF_E_DISK. */
 CF_CHECKED cf_err cf_run_lock_take(const char *dir, int only_fold, const cf_run_lock_times *times,
                                    cf_run_lock **out);
+/* Takes nothing: CF_E_BUSY, as cf_run_lock_take, while a whole job or one of a fold holds a lock of
+ * the folder; OK for a folder that is not there. For a sweep, whose folder and points are locked
+ * one by one. */
+CF_CHECKED cf_err cf_run_lock_look(const char *dir, const cf_run_lock_times *times);
 /* Removes the lock, if it is still ours, and ends its thread. Accepts NULL. */
 void cf_run_lock_release(cf_run_lock *lock);
 /* CF_E_BUSY once the lock was found to be another job's, because this one was out of reach. */

@@ -3,11 +3,13 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "coordinator/run_folder.h"
+#include "kernels/base/log.h"
 #include "proto/control.h"
 
-enum { SWEEP_MAX_BYTES = CF_YAML_MAX_BYTES, LOG_MAX_BYTES = 1 << 30 };
+enum { SWEEP_MAX_BYTES = CF_YAML_MAX_BYTES, LOG_MAX_BYTES = 1 << 30, ERROR_MAX_BYTES = 1 << 16 };
 
 static size_t line_length(const char *text)
 {
@@ -74,6 +76,48 @@ cf_err cf_sweep_folder_point(const char *dir, int point, char path[CF_PATH_MAX])
     char name[32];
     cf_sweep_name(point, name);
     return cf_path_join(path, CF_PATH_MAX, dir, name);
+}
+
+/* ---- errors -----------------------------------------------------------------------------------
+ */
+
+static cf_err error_path(const char *dir, int point, char path[CF_PATH_MAX])
+{
+    char name[32], file[48];
+    cf_sweep_name(point, name);
+    snprintf(file, sizeof file, "%s.error", name);
+    return cf_path_join(path, CF_PATH_MAX, dir, file);
+}
+
+void cf_sweep_folder_note_error(const char *dir, int point, const char *text)
+{
+    char path[CF_PATH_MAX];
+    cf_buf line = {0};
+    cf_buf_printf(&line, "%s\n", text);
+    cf_err err = error_path(dir, point, path);
+    if (err == CF_OK) err = cf_buf_check(&line);
+    if (err == CF_OK) err = cf_file_save(path, line.data, line.len);
+    if (err != CF_OK) cf_log_warn("%s", cf_err_text());
+    cf_buf_fini(&line);
+}
+
+void cf_sweep_folder_forget_error(const char *dir, int point)
+{
+    char path[CF_PATH_MAX];
+    if (error_path(dir, point, path) == CF_OK) unlink(path);
+}
+
+cf_err cf_sweep_folder_error(const char *dir, int point, cf_buf *text)
+{
+    char path[CF_PATH_MAX], *line = NULL;
+    size_t n = 0;
+    CF_TRY(error_path(dir, point, path));
+    if (!cf_path_exists(path)) return CF_OK;
+    CF_TRY(cf_file_read(path, ERROR_MAX_BYTES, &line, &n));
+    line[strcspn(line, "\n")] = '\0';
+    cf_buf_printf(text, "%s", line);
+    free(line);
+    return cf_buf_check(text);
 }
 
 /* ---- what is there ----------------------------------------------------------------------------

@@ -19,4 +19,11 @@ CF_CHECKED cf_err cf_sweep_folder_point(const char *dir, int point, char path[CF
 CF_CHECKED cf_err cf_sweep_folder_done(const char *point_dir, const cf_config *config,
                                        const cf_cells *cells, bool *done);
 
+/* A point that ended with an error leaves its message in `dir`/point-NNN.error, which its end takes
+ * away: such a point is tried last. Failing to write it is a warning. */
+void cf_sweep_folder_note_error(const char *dir, int point, const char *text);
+void cf_sweep_folder_forget_error(const char *dir, int point);
+/* The message, empty where there is none. */
+CF_CHECKED cf_err cf_sweep_folder_error(const char *dir, int point, cf_buf *text);
+
 #endif

@@ -24,6 +24,14 @@ static void put_unfinished(const cf_sweep_results *r, cf_buf *out)
         comma = ", ";
     }
     cf_buf_printf(out, " of %d.**\n\n", r->sweep.n_points);
+    for (int point = 0; point < r->sweep.n_points; point++) {
+        char name[32];
+        if (r->rows[point].finished || r->rows[point].error[0] == '\0') continue;
+        cf_sweep_name(point, name);
+        cf_buf_printf(out, "%s failed: ", name);
+        cf_markdown_escape(r->rows[point].error, out);
+        cf_buf_printf(out, "\n\n");
+    }
 }
 
 static void put_name(cf_markdown *t, const cf_sweep_ranking *ranking, int i)

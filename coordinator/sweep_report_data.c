@@ -154,6 +154,7 @@ static void put_point(const cf_sweep_results *r, const cf_sweep_standing *s, int
         cf_json_string(j, r->sweep.axes[i].path, cf_sweep_value(&r->sweep, point, i));
     cf_json_end_object(j);
     cf_json_boolean(j, "finished", s->rank > 0);
+    if (s->rank == 0) cf_json_string(j, "error", r->rows[point].error);
     if (s->rank > 0) {
         cf_json_integer(j, "rank", s->rank);
         put_figures(&r->rows[point].metrics, j);

@@ -35,8 +35,9 @@ CF_CHECKED cf_err cf_sweep_report_csv(const cf_sweep_results *r, const cf_sweep_
  * | level, correction   | 0.05, "holm": of the word within_noise                             |
  * | unit, resamples     | "image" or "patient", of the paired bootstrap                      |
  * | points              | array in order of number: point, values (texts by key), finished,  |
- * |                     | rank; a figure object each of accuracy, balanced_accuracy,         |
- * |                     | macro_f1, nll; versus_best, null at the best                       |
+ * |                     | error (unfinished: the message, "" where none); rank; a figure object
+ * each of accuracy, balanced_accuracy,         | |                     | macro_f1, nll;
+ * versus_best, null at the best                       |
  *
  * A figure object: pooled, low, high (95 % of the bootstrap over images), mean, sd over folds.
  * versus_best: p_images, p_folds, p_holm of macro F1, within_noise, mcnemar_p, and of each figure

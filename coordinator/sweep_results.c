@@ -49,6 +49,15 @@ static cf_err read_scheme(const char *point_dir, cf_sweep_results *r)
     return cf_scheme_read(path, &r->scheme);
 }
 
+static cf_err read_error(const char *dir, int point, cf_sweep_result *row)
+{
+    cf_buf text = {0};
+    cf_err err = cf_sweep_folder_error(dir, point, &text);
+    if (err == CF_OK) err = cf_strdup(cf_buf_text(&text), &row->error);
+    cf_buf_fini(&text);
+    return err;
+}
+
 static cf_err take_point(const char *dir, int point, cf_sweep_results *r)
 {
     char point_dir[CF_PATH_MAX];
@@ -57,6 +66,7 @@ static cf_err take_point(const char *dir, int point, cf_sweep_results *r)
     bool all = false;
     row->point = point;
     CF_TRY(cf_sweep_folder_point(dir, point, point_dir));
+    CF_TRY(read_error(dir, point, row));
     CF_TRY(count_folds(point_dir, &n_folds));
     CF_TRY(has_all_folds(point_dir, n_folds, &all));
     if (!all) return CF_OK;
@@ -107,6 +117,7 @@ cf_err cf_sweep_results_read(const char *dir, cf_sweep_results *r)
 void cf_sweep_results_fini(cf_sweep_results *r)
 {
     for (int point = 0; point < r->sweep.n_points && r->rows != NULL; point++) {
+        free(r->rows[point].error);
         cf_metrics_fini(&r->rows[point].metrics);
         cf_predictions_fini(&r->rows[point].predictions);
     }

@@ -9,6 +9,7 @@
 typedef struct cf_sweep_result {
     int point;
     bool finished;
+    char *error;                /* owned: why it ended before, "" unless it did */
     cf_predictions predictions; /* owned: all folds, fold after fold; empty unless finished */
     cf_metrics metrics;         /* owned: of them */
 } cf_sweep_result;

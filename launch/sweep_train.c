@@ -10,10 +10,12 @@
 #include "coordinator/coordinator.h"
 #include "coordinator/lanes.h"
 #include "coordinator/run_lock.h"
+#include "coordinator/sweep_folder.h"
 #include "coordinator/sweep_report.h"
 #include "kernels/base/log.h"
 #include "kernels/base/mem.h"
 #include "kernels/comm/idle.h"
+#include "launch/report_images.h"
 #include "launch/signals.h"
 #include "worker/worker.h"
 
@@ -109,11 +111,14 @@ static cf_err train_point(lane *l)
     sweep_train *s = l->whole;
     const cf_train_job *t = &s->sweep->jobs[l->point];
     cf_buf table = {0};
+    cf_report_images images;
+    cf_report_source source;
     const cf_coordinator_lane part = {.rank_offset = rank_offset(s, l),
                                       .start_ns = s->start_ns,
                                       .stop = &s->stop,
                                       .more = take_next,
                                       .context = l};
+    cf_report_images_init(&images, &source);
     bool terminal = isatty(STDERR_FILENO) != 0 || getenv("CYTOFOLD_TERMINAL") != NULL;
     const cf_coordinator_job c = {.control = l->control,
                                   .first_worker = has_rank_0(s, l) ? 0 : 1,
@@ -124,10 +129,13 @@ static cf_err train_point(lane *l)
                                   .cost = t->cost,
                                   .checkpoint_bytes = t->checkpoint_bytes,
                                   .signal_caught = cf_signals_caught,
+                                  .report_source = &source,
                                   .terminal = terminal && s->n_lanes == 1,
                                   .lane = &part};
     cf_err err = cf_coordinator_run(&c, &table);
     cf_buf_fini(&table);
+    cf_report_images_fini(&images);
+    if (err == CF_OK) cf_sweep_folder_forget_error(s->sweep->dir, l->point);
     return err;
 }
 
@@ -140,6 +148,7 @@ static void fail(lane *l, cf_err err)
     cf_sweep_describe(&s->sweep->sweep, l->point, &text);
     cf_buf_printf(&text, ") %s", cf_err_text());
     cf_log_error("%s; the other points are saved first", cf_buf_text(&text));
+    if (err != CF_E_BUSY) cf_sweep_folder_note_error(s->sweep->dir, l->point, cf_buf_text(&text));
     cf_stop_word_say(&s->stop, "another point has failed");
     int64_t deadline = cf_clock_ns() + SAVE_GRACE_NS;
     count_running(s, -1);
@@ -204,7 +213,25 @@ static cf_err join_lanes(sweep_train *s)
 /* ---- before and after, on rank 0 --------------------------------------------------------------
  */
 
-/* Points that are to be trained, longest first, and how many lanes are best for them. */
+/* Longest first; behind them what has failed before, which must not keep the others from their
+ * turn.
+ */
+static cf_err order(sweep_train *s, const int32_t *points, const cf_lanes *lanes)
+{
+    int n = 0;
+    for (int failed = 0; failed < 2; failed++)
+        for (int i = 0; i < s->n_todo; i++) {
+            cf_buf text = {0};
+            int point = points[lanes->order[i]];
+            cf_err err = cf_sweep_folder_error(s->sweep->dir, point, &text);
+            if ((text.len > 0) == (failed == 1)) s->todo[n++] = point;
+            cf_buf_fini(&text);
+            CF_TRY(err);
+        }
+    return CF_OK;
+}
+
+/* Points that are to be trained, and how many lanes are best for them. */
 static cf_err plan(sweep_train *s, int n_workers)
 {
     const cf_train_sweep *sweep = s->sweep;
@@ -224,7 +251,7 @@ static cf_err plan(sweep_train *s, int n_workers)
     }
     if (s->n_todo == 0) goto out;
     CF_TRY_GOTO(cf_lanes_plan(costs, s->n_todo, n_workers, groups, 0, &lanes), out);
-    for (int i = 0; i < s->n_todo; i++) s->todo[i] = points[lanes.order[i]];
+    CF_TRY_GOTO(order(s, points, &lanes), out);
     s->n_lanes = lanes.n_lanes;
 out:
     cf_lanes_fini(&lanes);

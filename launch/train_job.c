@@ -4,6 +4,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "coordinator/run_lock.h"
 #include "coordinator/sweep_folder.h"
 #include "kernels/base/log.h"
 #include "kernels/base/mem.h"
@@ -155,6 +156,7 @@ cf_err cf_train_prepare(const cf_train_wishes *w, cf_train_job *job)
 {
     cf_sweep sweep;
     char dir[PATH_MAX];
+    const cf_run_lock_times times = cf_run_lock_times_default();
     CF_TRY(locate_run(w->run_dir, dir, sizeof dir));
     cf_err err = cf_sweep_read(w->config_path, &w->sets, &sweep);
     if (err == CF_OK && sweep.n_points == 0) {
@@ -166,6 +168,7 @@ cf_err cf_train_prepare(const cf_train_wishes *w, cf_train_job *job)
         int point = w->only_point < 0 ? 0 : (int)w->only_point;
         if (err == CF_OK) err = prepare_point(w, &sweep, dir, point, job);
         if (err == CF_OK) err = cf_sweep_folder_open(dir, &sweep);
+        if (err == CF_OK) err = cf_run_lock_look(dir, &times); /* a job of all points */
     }
     cf_sweep_fini(&sweep);
     return err;
@@ -193,13 +196,16 @@ cf_err cf_train_sweep_prepare(const cf_train_wishes *w, cf_train_sweep *s)
 cf_err cf_train_sweep_look(cf_train_sweep *s)
 {
     cf_cells cells;
+    const cf_run_lock_times times = cf_run_lock_times_default();
     CF_TRY(cf_sweep_folder_open(s->dir, &s->sweep));
     CF_TRY(cf_cells_open(s->jobs[0].config.data_cells, &cells));
     cf_err err = CF_OK;
     s->n_done = 0;
     for (int point = 0; point < s->sweep.n_points && err == CF_OK; point++) {
         const cf_train_job *job = &s->jobs[point];
-        err = cf_sweep_folder_done(job->run_dir, &job->config, &cells, &s->done[point]);
+        err = cf_run_lock_look(job->run_dir, &times); /* a job of this point */
+        if (err == CF_OK)
+            err = cf_sweep_folder_done(job->run_dir, &job->config, &cells, &s->done[point]);
         s->n_done += s->done[point];
         err = where_point(err, &s->sweep, point);
     }

@@ -27,7 +27,8 @@ typedef struct cf_train_job {
 
 /* All that can be found wrong with one run before a rank is started: of the configuration, or of
  * point only_point of its sweep, whose folder is made then. CF_E_USAGE also for a point or a fold
- * that does not go with the configuration. */
+ * that does not go with the configuration, CF_E_BUSY for a point
+ * of a sweep that a job of all points trains. */
 CF_CHECKED cf_err cf_train_prepare(const cf_train_wishes *w, cf_train_job *job);
 
 /* The points of a sweep as jobs. */
@@ -42,7 +43,8 @@ typedef struct cf_train_sweep {
 /* The same for all points of a sweep; *s has none where the configuration has no sweep, or one
  * point was asked for. Release with fini in any case. */
 CF_CHECKED cf_err cf_train_sweep_prepare(const cf_train_wishes *w, cf_train_sweep *s);
-/* Opens the folder and looks which points are done. CF_E_USAGE, with the difference, for points
+/* Opens the folder and looks which points are done. CF_E_BUSY where another job trains one of them.
+ * CF_E_USAGE, with the difference, for points
  * that were trained with another configuration or other data. */
 CF_CHECKED cf_err cf_train_sweep_look(cf_train_sweep *s);
 void cf_train_sweep_fini(cf_train_sweep *s);

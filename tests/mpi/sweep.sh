@@ -161,11 +161,47 @@ fails) # a point that diverges: named, with its code; the others keep what they 
   grep -q "point-00[23]: (train.learning_rate 1e+30, model.depths .* rank [0-9]* on .*: fold [0-2], step" err ||
     { cat err >&2; fail "the point and the step are not named"; }
   [ ! -e run/run.lock ] || fail "the lock is left"
-  # what was reached is there: the other points go on from it and end well by themselves
-  for point in 0 1; do train sweep.yaml run 2 --point "$point" "${diverging[@]}"; done
+  # the same command tries it last: what the others had reached is there, they go on from it and end well
+  first="$(ls run/*.error)"
+  code=0
+  "$program" train sweep.yaml --run run --workers 1 "${options[@]}" "${diverging[@]}" >out 2>err || code=$?
+  [ "$code" = 7 ] || { cat err >&2; fail "again: exit $code, expected 7"; }
+  for point in 0 1; do [ -f "run/point-00$point/metrics.json" ] || fail "point $point was not trained before"; done
+  grep -q '"event": "resume"' run/point-000/log.jsonl || fail "point 0 did not go on from where it was"
   train alone.yaml alone 2 "${diverging[@]:2}"
   same alone run/point-000
-  "$program" report run | grep -q "Not finished: point-002, point-003 of 4" || fail "who is missing is not named"
+  "$program" report run >report.out
+  grep -q "Not finished: point-002, point-003 of 4" report.out || fail "who is missing is not named"
+  grep -q "$(basename "$first" .error) failed: .*step" report.out || fail "why it is missing is not told: $(cat report.out)"
+  ;;
+busy) # a job of all points and one of a single point do not meet
+  make_cells
+  long=(--set train.epochs=400)
+  begun() { # FILE LAUNCHER
+    for _ in $(seq 1 6000); do
+      [ ! -e "$1" ] || return 0
+      kill -0 "$2" 2>/dev/null || break
+      read -r -t 0.01 <> <(:) || true
+    done
+    fail "no $1"
+  }
+  leave() { # LAUNCHER
+    code=0
+    kill -USR1 "$1"
+    wait "$1" || code=$?
+    [ "$code" = 85 ] || fail "USR1: exit $code, expected 85"
+  }
+  "$program" train sweep.yaml --run run --workers 1 "${options[@]}" "${long[@]}" >/dev/null 2>whole.log &
+  job=$!
+  begun run/point-000/fold-0 "$job"
+  refuse 9 "run/run.lock" sweep.yaml --run run --workers 1 "${options[@]}" "${long[@]}" --point 3
+  refuse 9 "run/run.lock" sweep.yaml --run run --workers 1 "${options[@]}" "${long[@]}"
+  leave "$job"
+  "$program" train sweep.yaml --run run --workers 1 "${options[@]}" "${long[@]}" --point 3 >/dev/null 2>point.log &
+  job=$!
+  begun run/point-003/fold-0 "$job"
+  refuse 9 "run/point-003/run.lock" sweep.yaml --run run --workers 1 "${options[@]}" "${long[@]}"
+  leave "$job"
   ;;
 plan)
   make_cells
