@@ -1,35 +1,36 @@
 /* cytofold predict: the classes of images, by the networks of a run. */
-#include <sched.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-#include "kernels/backend.h"
 #include "kernels/base/log.h"
 #include "kernels/base/mem.h"
+#include "launch/predict_by.h"
 #include "launch/predict_confusion.h"
 #include "launch/predict_images.h"
+#include "launch/predict_output.h"
+#include "launch/predict_run.h"
 #include "launch/predict_summary.h"
+#include "launch/predict_unlike.h"
 #include "launch/progress.h"
 #include "launch/signals.h"
 #include "launch/verbs.h"
-#include "proto/text.h"
 #include "worker/data/image.h"
 #include "worker/data/loader.h"
 #include "worker/data/stain.h"
 #include "worker/model_build.h"
 #include "worker/predict.h"
 
-enum { MAX_LOADER_THREADS = 16 };
-
 /* The command line. */
 typedef struct wishes {
     cf_predict_wishes images;
-    cf_strings folds, confusion;
-    const char *output, *class_map, *device, *reference;
-    int64_t threads, batch, turns;
-    double zoom, share;
-    bool adapt, json, help;
+    cf_predict_run_wishes run;
+    cf_strings confusion;
+    const char *output, *class_map, *reference, *by_name, *count_dir;
+    int64_t turns;
+    double share, unlike; /* unlike: rate of false alarms; 0: not asked for */
+    cf_predict_by by;
+    bool adapt, temperature, json, help;
 } wishes;
 
 /* All that one prediction holds. */
@@ -42,69 +43,25 @@ typedef struct prediction {
     cf_predictions p;
     cf_predict_times times;
     cf_stain reference;
+    double temperatures[CF_MAX_FOLDS]; /* where w->temperature */
+    cf_predict_unlike unlike;
+    bool unlike_known;
+    cf_differential differential;
 } prediction;
 
 /* ---- the run ----------------------------------------------------------------------------------
  */
 
-static cf_err choose_folds(const wishes *w, cf_saved *run)
-{
-    int64_t folds[CF_MAX_FOLDS];
-    int n = 0;
-    if (w->folds.n == 0) return CF_OK;
-    for (size_t i = 0; i < w->folds.n; i++) {
-        int64_t fold = 0;
-        if (!cf_text_integer(w->folds.items[i], &fold) || fold < 0 || fold >= CF_MAX_FOLDS)
-            return cf_fail(CF_E_USAGE, "--fold takes a number from 0 to %d, found '%.80s'",
-                           CF_MAX_FOLDS - 1, w->folds.items[i]);
-        if (n < CF_MAX_FOLDS) folds[n++] = fold;
-    }
-    return cf_saved_choose(run, folds, n);
-}
-
-static int n_cores(void)
-{
-    cpu_set_t set;
-    int n = sched_getaffinity(0, sizeof set, &set) == 0 ? CPU_COUNT(&set) : 1;
-    return n < MAX_LOADER_THREADS ? n : MAX_LOADER_THREADS;
-}
-
-/* The device has to be there, before images are read. A run of a GPU in fp16 can be asked on a CPU
- * too, which has no such type. */
-static cf_err fit_device(const char *device, cf_config *config)
-{
-    const cf_backend_ops *ops = NULL;
-    CF_TRY(cf_backend_find(device, &ops));
-    if (config->train_precision != CF_PRECISION_FP16 || ops->set_scale != NULL) return CF_OK;
-    config->train_precision = CF_PRECISION_FP32;
-    cf_log_info("the run was trained in fp16, which device %s has not: fp32 is taken", ops->name);
-    return CF_OK;
-}
-
-/* The command line's word over the run's. Threads that load images decide no bits. */
-static cf_err set_config(const wishes *w, cf_config *config)
-{
-    char text[64];
-    snprintf(text, sizeof text, "run.device=%.16s", w->device);
-    CF_TRY(cf_config_set(config, text));
-    if (w->threads > 0) config->run_threads = w->threads;
-    if (w->batch > 0) config->train_micro_batch = w->batch;
-    if (w->zoom > 0) config->augment_zoom = w->zoom;
-    if (config->run_loader_threads < n_cores()) config->run_loader_threads = n_cores();
-    return fit_device(w->device, config);
-}
-
 static cf_err open_run(const wishes *w, const char *dir, prediction *x)
 {
     CF_TRY(cf_new(&x->run, 1, sizeof *x->run));
-    CF_TRY(cf_saved_open(dir, x->run));
-    CF_TRY(choose_folds(w, x->run));
-    CF_TRY(set_config(w, &x->run->config));
+    CF_TRY(cf_predict_run_open(&w->run, dir, x->run));
     if (w->adapt && cf_model_norm(&x->run->config) != CF_NORM_BATCH)
         return cf_fail(CF_E_USAGE,
                        "--adapt-norm: %s: the network has no batch norm, so there are no moments "
                        "to take from the images",
                        dir);
+    if (w->temperature) CF_TRY(cf_predict_run_temperatures(x->run, x->temperatures));
     if (w->class_map != NULL) CF_TRY(cf_class_map_read(w->class_map, &x->run->scheme, &x->map));
     return CF_OK;
 }
@@ -177,9 +134,15 @@ static cf_err run_networks(prediction *x)
         .norm = w->adapt ? CF_PREDICT_NORM_ADAPTED : CF_PREDICT_NORM_SAVED,
         .reference = w->reference != NULL ? &x->reference : NULL,
         .adapt_share = w->share,
+        .temperatures = w->temperature ? x->temperatures : NULL,
         .progress = on_progress,
         .context = &progress,
     };
+    if (x->unlike_known) {
+        o.features = true;
+        o.pass = cf_predict_unlike_pass;
+        o.pass_context = &x->unlike;
+    }
     cf_progress_begin(&progress, "predicted");
     cf_err err = cf_predict(x->run, &x->cells, &o, x->p.p, &x->times);
     cf_progress_end(&progress);
@@ -209,9 +172,14 @@ static void describe(const prediction *x, cf_buf *out)
     if (w->turns > 1) cf_buf_printf(out, ", each in %d turns", (int)w->turns);
     if (w->adapt) cf_buf_printf(out, ", norms adapted (share %g)", w->share);
     if (w->reference) cf_buf_printf(out, ", stains of %s", w->reference);
+    if (w->temperature) cf_buf_printf(out, ", scaled by each fold's temperature");
     cf_buf_printf(out, "\n");
     if (x->damaged.n > 0)
         cf_buf_printf(out, "left out: %zu files that cannot be read\n", x->damaged.n);
+    if (x->unlike_known)
+        cf_buf_printf(out,
+                      "unlike the training images: %lld of %lld (of those, %g in 100 would be)\n",
+                      (long long)x->unlike.n_flagged, (long long)x->p.n, 100 * w->unlike);
 }
 
 static void write_json(const prediction *x, const cf_predict_summary *m, cf_buf *out)
@@ -231,7 +199,22 @@ static void write_json(const prediction *x, const cf_predict_summary *m, cf_buf 
     cf_json_boolean(&j, "adapted", x->w->adapt);
     if (x->w->adapt) cf_json_number(&j, "adapt_share", x->w->share);
     cf_json_string(&j, "stain_reference", x->w->reference ? x->w->reference : "");
+    cf_json_array(&j, "temperatures");
+    for (int i = 0; i < run->n_folds && x->w->temperature; i++)
+        cf_json_number(&j, NULL, x->temperatures[i]);
+    cf_json_end_array(&j);
     cf_predict_summary_json(m, &j);
+    if (x->unlike_known) {
+        cf_json_object(&j, "unlike");
+        cf_json_integer(&j, "images", x->unlike.n_flagged);
+        cf_json_number(&j, "false_alarm_rate", x->unlike.rate);
+        cf_json_integer(&j, "swapped_channels", x->unlike.n_swapped);
+        cf_json_end_object(&j);
+    }
+    if (x->w->by != CF_BY_NONE) {
+        cf_json_string(&j, "by", cf_predict_by_name(x->w->by));
+        cf_differential_json(&x->differential, "differential", &j);
+    }
     cf_json_array(&j, "damaged");
     for (size_t i = 0; i < x->damaged.n; i++) cf_json_string(&j, NULL, x->damaged.items[i]);
     cf_json_end_array(&j);
@@ -255,6 +238,8 @@ static cf_err print(const prediction *x)
     } else if (err == CF_OK) {
         describe(x, &out);
         err = cf_predict_summary_text(&m, &out);
+        if (err == CF_OK && x->w->by != CF_BY_NONE)
+            err = cf_differential_text(&x->differential, cf_predict_by_name(x->w->by), &out);
     }
     if (err == CF_OK) fputs(cf_buf_text(&out), stdout);
     cf_buf_fini(&out);
@@ -271,6 +256,32 @@ static cf_err check_writable(const char *path)
     return CF_OK;
 }
 
+static cf_err open_unlike(prediction *x)
+{
+    const wishes *w = x->w;
+    if (w->unlike <= 0) return CF_OK;
+    return cf_predict_unlike_open(&w->run, x->run, w->unlike, x->cells.n, &x->unlike,
+                                  &x->unlike_known);
+}
+
+static cf_err write_files(prediction *x)
+{
+    const wishes *w = x->w;
+    const cf_predict_output o = {.path = w->output,
+                                 .run = x->run,
+                                 .cells = &x->cells,
+                                 .p = &x->p,
+                                 .unlike = x->unlike_known ? &x->unlike : NULL,
+                                 .temperatures = w->temperature ? x->temperatures : NULL};
+    const uint8_t *unlike = x->unlike_known ? x->unlike.flags : NULL;
+    if (x->unlike_known) CF_TRY(cf_predict_unlike_judge(&x->unlike, x->run, &x->cells));
+    CF_TRY(cf_predict_output_write(&o));
+    if (w->by == CF_BY_NONE) return CF_OK;
+    CF_TRY(cf_predict_by_count(w->by, &x->run->scheme, &x->cells, &x->p, unlike, &x->differential));
+    if (w->count_dir == NULL) return CF_OK;
+    return cf_predict_by_write(w->by, &x->differential, &x->cells, w->count_dir);
+}
+
 static cf_err predict(wishes *w, const char *dir)
 {
     prediction x = {.w = w};
@@ -282,11 +293,17 @@ static cf_err predict(wishes *w, const char *dir)
     cf_signals_catch();
     CF_TRY_GOTO(cf_predict_images(&w->images, x.run, &x.cells, &x.damaged), out);
     CF_TRY_GOTO(fill(&x), out);
+    if (w->by == CF_BY_PATIENT && x.cells.patient_names.n == 0)
+        CF_TRY_GOTO(
+            cf_predict_by_count(w->by, &x.run->scheme, &x.cells, &x.p, NULL, &x.differential), out);
     note_unused(&x);
+    CF_TRY_GOTO(open_unlike(&x), out);
     CF_TRY_GOTO(run_networks(&x), out);
-    CF_TRY_GOTO(cf_predictions_write(w->output, &x.run->scheme, &x.p), out);
+    CF_TRY_GOTO(write_files(&x), out);
     CF_TRY_GOTO(print(&x), out);
 out:
+    cf_differential_fini(&x.differential);
+    cf_predict_unlike_fini(&x.unlike);
     cf_predictions_fini(&x.p);
     cf_cells_close(&x.cells);
     cf_strings_fini(&x.damaged);
@@ -304,8 +321,9 @@ static cf_err parse(int argc, char **argv, wishes *w)
 {
     cf_predict_wishes *i = &w->images;
     const cf_option options[] = {
-        {"output", 'o', CF_OPTION_TEXT, &w->output, 0, 0, "P.csv", "predictions to write"},
-        {"fold", 0, CF_OPTION_MANY, &w->folds, 0, 0, "K",
+        {"output", 'o', CF_OPTION_TEXT, &w->output, 0, 0, "P.csv",
+         "predictions to write; as JSON where the name ends in .json"},
+        {"fold", 0, CF_OPTION_MANY, &w->run.folds, 0, 0, "K",
          "this fold's network; may be given again (default: the mean of all)"},
         {"class-map", 0, CF_OPTION_TEXT, &w->class_map, 0, 0, "FILE",
          "YAML that says what the source's labels are here: Neutrophil: NGS, Basophil: ~"},
@@ -313,13 +331,21 @@ static cf_err parse(int argc, char **argv, wishes *w)
          "what became of each label of the source: .csv, .png or .svg; may be given again"},
         {"tta", 0, CF_OPTION_INT, &w->turns, 1, CF_N_TURNS, "N",
          "mean over N turns of each image: as it is, mirrored ... (default: 1)"},
+        {"temperature", 0, CF_OPTION_FLAG, &w->temperature, 0, 0, NULL,
+         "scale each network's probabilities by the temperature fitted to its own test"},
+        {"unlike", 0, CF_OPTION_NUM, &w->unlike, 0.0001, 0.5, "RATE",
+         "flag images unlike the training images; RATE of those would be flagged too (0.01)"},
+        {"by", 0, CF_OPTION_TEXT, &w->by_name, 0, 0, "patient|site",
+         "differential count of each: cells, shares and 95 % intervals"},
+        {"count-dir", 0, CF_OPTION_TEXT, &w->count_dir, 0, 0, "DIR",
+         "folder for the count: differential.csv, first.csv, a contact sheet of each"},
         {"adapt-norm", 0, CF_OPTION_FLAG, &w->adapt, 0, 0, NULL,
          "take batch norm's moments from these images, without their labels"},
         {"adapt-share", 0, CF_OPTION_NUM, &w->share, 0, 1, "F",
          "weight of these moments against the run's own (default: 1)"},
         {"stain-reference", 0, CF_OPTION_TEXT, &w->reference, 0, 0, "IMAGE",
          "give every image the stains of this one"},
-        {"zoom", 0, CF_OPTION_NUM, &w->zoom, 0.1, 10, "F",
+        {"zoom", 0, CF_OPTION_NUM, &w->run.zoom, 0.1, 10, "F",
          "instead of the run's augment.zoom: below 1 for crops tighter than the run's"},
         {"size", 0, CF_OPTION_INT, &i->size, 1, 8192, "N",
          "resize image files to N x N px first (default: as the run's images were)"},
@@ -335,11 +361,11 @@ static cf_err parse(int argc, char **argv, wishes *w)
          "leave out images that cannot be read (default: stop)"},
         {"max-pixels", 0, CF_OPTION_INT, &i->max_pixels, 1, 500e6, "N",
          "refuse larger images (default: 64000000)"},
-        {"device", 0, CF_OPTION_TEXT, &w->device, 0, 0, "auto|cpu|cuda",
+        {"device", 0, CF_OPTION_TEXT, &w->run.device, 0, 0, "auto|cpu|cuda",
          "where to run (default: auto)"},
-        {"threads", 0, CF_OPTION_INT, &w->threads, 1, 1024, "N",
+        {"threads", 0, CF_OPTION_INT, &w->run.threads, 1, 1024, "N",
          "compute threads (default: run.threads of the run)"},
-        {"batch", 0, CF_OPTION_INT, &w->batch, 1, 4096, "N",
+        {"batch", 0, CF_OPTION_INT, &w->run.batch, 1, 4096, "N",
          "images that pass at once (default: train.micro_batch of the run)"},
         {"json", 0, CF_OPTION_FLAG, &w->json, 0, 0, NULL, "print the summary as JSON"},
     };
@@ -350,6 +376,12 @@ static cf_err parse(int argc, char **argv, wishes *w)
     CF_TRY(cf_predict_confusion_check(&w->confusion));
     if (w->share < 1 && !w->adapt)
         return cf_fail(CF_E_USAGE, "--adapt-share goes with --adapt-norm");
+    if (w->by_name != NULL) CF_TRY(cf_predict_by_parse(w->by_name, &w->by));
+    if (w->count_dir != NULL && w->by == CF_BY_NONE)
+        return cf_fail(CF_E_USAGE, "--count-dir goes with --by");
+    if (w->unlike > 0 && w->adapt)
+        return cf_fail(CF_E_USAGE, "--unlike compares with features under the run's own norms: not "
+                                   "with --adapt-norm");
     i->stains = w->reference != NULL;
     return CF_OK;
 }
@@ -360,7 +392,7 @@ static cf_err run(int argc, char **argv)
                            .patch = 250,
                            .max_pixels = CF_IMAGE_DEFAULT_LIMIT,
                            .sources = {.site = ""}},
-                .device = "auto",
+                .run = {.device = "auto"},
                 .turns = 1,
                 .share = 1};
     cf_err err = parse(argc, argv, &w);
@@ -374,7 +406,7 @@ static cf_err run(int argc, char **argv)
         free(dir);
     }
     cf_strings_fini(&w.confusion);
-    cf_strings_fini(&w.folds);
+    cf_strings_fini(&w.run.folds);
     cf_source_wishes_fini(&w.images.sources);
     return err;
 }
@@ -389,6 +421,9 @@ const cf_verb cf_verb_predict = {
     "that land in no confident class of the scheme, the accuracy over images with a class, and\n"
     "what became of each label. Images of one centre have moments of their own in each layer:\n"
     "--adapt-norm takes them from the images given, of each site by itself, so these should be\n"
-    "many. Turns of --tta come in this order: as it is, mirrored, upside down, both, then these\n"
+    "many. --unlike learns once what the run's own images look like and keeps that in the run "
+    "folder.\n"
+    "--by counts the cells of each patient, as a differential count is signed. Turns of --tta come "
+    "in this order: as it is, mirrored, upside down, both, then these\n"
     "four with rows for columns.",
     run};

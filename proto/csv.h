@@ -78,5 +78,14 @@ void cf_predictions_drop_unknown(cf_predictions *p);
 /* Probabilities with %.9g: they read back to the same float. Atomic. */
 CF_CHECKED cf_err cf_predictions_write(const char *path, const cf_scheme *s,
                                        const cf_predictions *p);
+/* A column that stands behind those of the probabilities. */
+typedef struct cf_further_column {
+    const char *name;         /* begins with neither p_ nor z_ */
+    const char *const *texts; /* [n]; NULL: numbers */
+    const double *numbers;    /* [n], six digits; NaN is an empty cell */
+} cf_further_column;
+CF_CHECKED cf_err cf_predictions_write_further(const char *path, const cf_scheme *s,
+                                               const cf_predictions *p,
+                                               const cf_further_column *columns, int n_columns);
 
 #endif

@@ -354,29 +354,53 @@ static void put_number(cf_buf *out, double value, cf_csv_end end)
     cf_buf_printf(out, "%.9g%c", value, end == CF_CSV_END_ROW ? '\n' : ',');
 }
 
-cf_err cf_predictions_write(const char *path, const cf_scheme *s, const cf_predictions *p)
+static void put_row(const cf_scheme *s, const cf_predictions *p, int64_t i, cf_csv_end end,
+                    cf_buf *out)
+{
+    cf_csv_put(out, p->ids[i], CF_CSV_MORE);
+    cf_csv_put(out, p->sites[i], CF_CSV_MORE);
+    if (p->folds[i] != CF_FOLD_MEAN) cf_buf_printf(out, "%d", p->folds[i]);
+    cf_buf_printf(out, ",");
+    const char *label = p->labels[i] == CF_LABEL_UNKNOWN ? "" : s->classes[p->labels[i]].code;
+    cf_csv_put(out, label, CF_CSV_MORE);
+    cf_csv_put(out, s->classes[p->predicted[i]].code, CF_CSV_MORE);
+    for (int c = 0; c < s->n_classes; c++)
+        put_number(out, p->p[i * s->n_classes + c], c + 1 < s->n_classes ? CF_CSV_MORE : end);
+}
+
+static void put_further(const cf_further_column *column, int64_t i, cf_csv_end end, cf_buf *out)
+{
+    if (column->texts != NULL)
+        cf_csv_put(out, column->texts[i], end);
+    else
+        cf_csv_put_number(out, column->numbers[i], 6, end);
+}
+
+cf_err cf_predictions_write_further(const char *path, const cf_scheme *s, const cf_predictions *p,
+                                    const cf_further_column *columns, int n_columns)
 {
     cf_buf out = {0};
     char header[CF_CODE_MAX + 2];
     cf_buf_printf(&out, "id,site,fold,label,predicted,");
     for (int c = 0; c < s->n_classes; c++) {
         snprintf(header, sizeof header, "p_%s", s->classes[c].code);
-        cf_csv_put(&out, header, c + 1 < s->n_classes ? CF_CSV_MORE : CF_CSV_END_ROW);
+        bool last = c + 1 == s->n_classes && n_columns == 0;
+        cf_csv_put(&out, header, last ? CF_CSV_END_ROW : CF_CSV_MORE);
     }
+    for (int k = 0; k < n_columns; k++)
+        cf_csv_put(&out, columns[k].name, k + 1 == n_columns ? CF_CSV_END_ROW : CF_CSV_MORE);
     for (int64_t i = 0; i < p->n; i++) {
-        cf_csv_put(&out, p->ids[i], CF_CSV_MORE);
-        cf_csv_put(&out, p->sites[i], CF_CSV_MORE);
-        if (p->folds[i] != CF_FOLD_MEAN) cf_buf_printf(&out, "%d", p->folds[i]);
-        cf_buf_printf(&out, ",");
-        const char *label = p->labels[i] == CF_LABEL_UNKNOWN ? "" : s->classes[p->labels[i]].code;
-        cf_csv_put(&out, label, CF_CSV_MORE);
-        cf_csv_put(&out, s->classes[p->predicted[i]].code, CF_CSV_MORE);
-        for (int c = 0; c < s->n_classes; c++)
-            put_number(&out, p->p[i * s->n_classes + c],
-                       c + 1 < s->n_classes ? CF_CSV_MORE : CF_CSV_END_ROW);
+        put_row(s, p, i, n_columns == 0 ? CF_CSV_END_ROW : CF_CSV_MORE, &out);
+        for (int k = 0; k < n_columns; k++)
+            put_further(&columns[k], i, k + 1 == n_columns ? CF_CSV_END_ROW : CF_CSV_MORE, &out);
     }
     cf_err err = cf_buf_check(&out);
     if (err == CF_OK) err = cf_file_save(path, out.data, out.len);
     cf_buf_fini(&out);
     return err;
+}
+
+cf_err cf_predictions_write(const char *path, const cf_scheme *s, const cf_predictions *p)
+{
+    return cf_predictions_write_further(path, s, p, NULL, 0);
 }

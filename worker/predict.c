@@ -6,6 +6,7 @@
 
 #include "kernels/base/log.h"
 #include "kernels/base/mem.h"
+#include "kernels/math/temperature.h"
 #include "worker/adapt.h"
 #include "worker/card.h"
 #include "worker/data/loader.h"
@@ -33,6 +34,7 @@ typedef struct predictor {
     int64_t *order;  /* owned, [n + batch]: cf_adapt_images; NULL: not wanted */
     int64_t n_reported;   /* images that progress knows of, adapting and predicting */
     cf_stain_map *stains; /* owned, [n]; NULL: images keep theirs */
+    double temperature;   /* of the fold at work */
     double *p;            /* borrowed, [n][n_classes]: sums, then means */
 } predictor;
 
@@ -281,6 +283,7 @@ static cf_err add_probabilities(predictor *w, int fold, const int64_t *images, i
                 return cf_fail(CF_E_NUMERIC, "fold %d: output %d of image %s is %g", fold, o,
                                w->cells->ids[images[i]], (double)logits[o]);
         cf_scheme_probabilities(s, logits, w->nodes, classes);
+        cf_temperature_apply(classes, s->n_classes, w->temperature);
         for (int k = 0; k < s->n_classes; k++) p[k] += classes[k];
     }
     return CF_OK;
@@ -337,6 +340,8 @@ static cf_err predict_group(predictor *w, int fold, group g)
 static cf_err predict_all(predictor *w)
 {
     for (int f = 0; f < w->run->n_folds; f++) {
+        const double *temperatures = w->options->temperatures;
+        w->temperature = temperatures != NULL ? temperatures[f] : 1;
         group_images(w, w->run->folds[f]);
         CF_TRY(load_fold(w, w->run->folds[f]));
         for (int k = 0; k < w->n_groups; k++) {

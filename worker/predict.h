@@ -28,6 +28,9 @@ typedef struct cf_predict_options {
     /* Each image is seen by the network of its own fold alone, the one that was not trained on it:
      * [cells->n]; NULL: by all. Where that fold is not among run->folds, p stays 0. */
     const uint8_t *fold_of;
+    /* [run->n_folds], in their order: each network's probabilities are scaled by its own
+     * (kernels/math/temperature.h) before they count; NULL: they stay as they are. */
+    const double *temperatures;
     /* Called with what each micro-batch gave, in the order of folds, turns and images; its error
      * stops the prediction. features: whether it wants these. NULL: none. */
     cf_err (*pass)(void *context, const cf_predict_pass *pass);

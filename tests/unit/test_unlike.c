@@ -1,0 +1,204 @@
+/* Images unlike the training images: figures of a look by hand, a reference made, kept, read again
+ * and refused, and what it says of other images. Phantom cells (synthetic). */
+#include <math.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#include "tests/support/trained_run.h"
+#include "worker/unlike.h"
+
+static fixture shared;
+static uint8_t fold_of[IMAGES];
+static cf_unlike reference;
+
+static int set_up(void **state)
+{
+    (void)state;
+    if (!trained_run_init(&shared)) return -1;
+    for (int i = 0; i < IMAGES; i++) fold_of[i] = (uint8_t)(i % FOLDS);
+    if (cf_unlike_make(&shared.run, &shared.cells, fold_of, NULL, NULL, &reference) != CF_OK)
+        fail_msg("%s", cf_err_text());
+    return 0;
+}
+
+static int tear_down(void **state)
+{
+    (void)state;
+    cf_unlike_fini(&reference);
+    trained_run_fini(&shared);
+    return 0;
+}
+
+/* Two columns: the left one black (OD ln 240), the right one 239 (OD 0) in R and 119 (ln 2) in G;
+ * B is 239 throughout. */
+static void looks_are_moments_of_optical_density(void **state)
+{
+    (void)state;
+    static const uint8_t pixels[2][2][3] = {{{0, 0, 239}, {239, 119, 239}},
+                                            {{0, 0, 239}, {239, 119, 239}}};
+    double f[CF_LOOK_FIGURES], swapped[CF_LOOK_FIGURES], high = log(240), low = log(2);
+    cf_look(&pixels[0][0][0], 2, 2, f);
+    assert_true(fabs(f[0] - high / 2) < 1e-12 && fabs(f[1] - (high + low) / 2) < 1e-12);
+    assert_true(f[2] == 0 && f[5] == 0 && f[7] == 0 && f[8] == 0);
+    assert_true(fabs(f[3] - high / 2) < 1e-12 && fabs(f[4] - (high - low) / 2) < 1e-12);
+    assert_true(fabs(f[6] - 1) < 1e-9); /* R and G rise together */
+    /* grey steps by 2 s across and by 0 down, where s is its standard deviation: log 4 */
+    assert_true(fabs(f[9] - log(4)) < 1e-5); /* what keeps ratios finite is 1e-6 of a variance */
+    cf_look_swap(f, swapped);
+    assert_true(swapped[0] == f[2] && swapped[2] == f[0] && swapped[8] == f[6]);
+    cf_look_swap(swapped, swapped);
+    assert_memory_equal(swapped, f, sizeof f);
+}
+
+static void looks_of_one_colour_are_finite(void **state)
+{
+    (void)state;
+    static const uint8_t pixels[5 * 3] = {0};
+    double f[CF_LOOK_FIGURES];
+    cf_look(pixels, 1, 5, f);
+    for (int k = 0; k < CF_LOOK_FIGURES; k++) assert_true(isfinite(f[k]));
+    cf_look(pixels, 1, 1, f);
+    for (int k = 0; k < CF_LOOK_FIGURES; k++) assert_true(isfinite(f[k]));
+}
+
+static void limits_leave_the_rate_beyond(void **state)
+{
+    (void)state;
+    static const float sorted[10] = {1, 2, 3, 4, 5, 6, 7, 8, 9, 10};
+    assert_true(cf_unlike_threshold(sorted, 10, 0.2) == 8); /* 9 and 10 are beyond */
+    assert_true(cf_unlike_threshold(sorted, 10, 0.05) == 10);
+    assert_int_equal(reference.n_held, IMAGES / 3);
+}
+
+/* Images beyond the limits of 10 % among those of fold 0's test, as its network sees them. */
+typedef struct judge {
+    double scratch[64];
+    int n, beyond;
+} judge;
+
+static cf_err count_beyond(void *context, const cf_predict_pass *pass)
+{
+    judge *j = context;
+    double limit = cf_unlike_threshold(reference.features, reference.n_held, 0.1);
+    assert_int_equal(reference.d, 64);
+    for (int i = 0; i < pass->n; i++) {
+        j->n++;
+        j->beyond +=
+            cf_unlike_features(&reference, pass->fold, pass->features + i * 64, j->scratch) > limit;
+    }
+    return CF_OK;
+}
+
+static double share_beyond(const cf_cells *cells)
+{
+    double *p = calloc((size_t)IMAGES * CLASSES, sizeof *p);
+    judge j = {0};
+    cf_predict_options o = shared.options;
+    o.fold_of = fold_of;
+    o.features = true;
+    o.pass = count_beyond;
+    o.pass_context = &j;
+    assert_non_null(p);
+    assert_int_equal(cf_predict(&shared.run, cells, &o, p, &shared.times), CF_OK);
+    free(p);
+    return (double)j.beyond / j.n;
+}
+
+static double looks_beyond(const cf_cells *cells)
+{
+    int n = 0;
+    double limit = cf_unlike_threshold(reference.look, reference.n_held, 0.1);
+    for (int64_t i = 0; i < IMAGES; i++) {
+        double f[CF_LOOK_FIGURES];
+        cf_look(cf_cells_image(cells, i), SIDE, SIDE, f);
+        n += cf_unlike_look(&reference, f) > limit;
+    }
+    return (double)n / IMAGES;
+}
+
+static void other_images_are_farther_than_new_ones_of_the_kind(void **state)
+{
+    (void)state;
+    cf_cells fresh, noise;
+    int32_t labels[IMAGES] = {0};
+    paint(&fresh, 1000); /* cells that nobody was trained on */
+    assert_true(fake_cells_init(&noise, labels, IMAGES, CLASSES, SIDE));
+    double look = looks_beyond(&fresh), features = share_beyond(&fresh);
+    double noise_features = share_beyond(&noise);
+    print_message("seed %d: beyond 10 %%: new cells %.2f by look, %.2f by features; noise %.2f by "
+                  "features\n",
+                  SEED, look, features, noise_features);
+    /* 0.1 of 150 is 15 +- 4; the limits come from 50 images: 5 of those are beyond, +- 2 */
+    assert_true(look < 0.35 && features < 0.35);
+    assert_true(looks_beyond(&noise) == 1);
+    assert_true(noise_features > features + 0.2);
+    fake_cells_fini(&noise);
+    fake_cells_fini(&fresh);
+}
+
+static void references_are_kept_and_read_again(void **state)
+{
+    (void)state;
+    char path[CF_PATH_MAX], again[CF_PATH_MAX], *a = NULL, *b = NULL;
+    size_t n_a = 0, n_b = 0;
+    bool fits = false;
+    cf_unlike read;
+    assert_int_equal(cf_path_join(path, sizeof path, shared.dir, "u.safetensors"), CF_OK);
+    assert_int_equal(cf_path_join(again, sizeof again, shared.dir, "v.safetensors"), CF_OK);
+    assert_int_equal(cf_unlike_write(&reference, path), CF_OK);
+    if (cf_unlike_read(path, &read) != CF_OK) fail_msg("%s", cf_err_text());
+    assert_int_equal(cf_unlike_fits(&read, &shared.run, &fits), CF_OK);
+    assert_true(fits);
+    assert_int_equal(cf_unlike_write(&read, again), CF_OK);
+    assert_int_equal(cf_file_read(path, 1 << 24, &a, &n_a), CF_OK);
+    assert_int_equal(cf_file_read(again, 1 << 24, &b, &n_b), CF_OK);
+    assert_int_equal(n_a, n_b);
+    assert_memory_equal(a, b, n_a);
+    read.folds[1].weights ^= 1;
+    assert_int_equal(cf_unlike_fits(&read, &shared.run, &fits), CF_OK);
+    assert_false(fits);
+    read.folds[1].weights ^= 1;
+    read.data[0] ^= 1;
+    assert_int_equal(cf_unlike_fits(&read, &shared.run, &fits), CF_OK);
+    assert_false(fits);
+    cf_unlike_fini(&read);
+    for (size_t cut = 0; cut < n_a; cut += n_a / 40) { /* cut anywhere it is refused */
+        assert_int_equal(cf_file_save(again, a, cut), CF_OK);
+        assert_int_equal(cf_unlike_read(again, &read), CF_E_CHECKPOINT);
+        cf_unlike_fini(&read);
+    }
+    free(a);
+    free(b);
+}
+
+static void too_few_images_are_refused(void **state)
+{
+    (void)state;
+    uint8_t few[IMAGES];
+    cf_unlike u;
+    memset(few, CF_FOLD_TRAIN, sizeof few);
+    memset(few, 0, 59);
+    assert_int_equal(cf_unlike_make(&shared.run, &shared.cells, few, NULL, NULL, &u), CF_E_DATA);
+    assert_non_null(strstr(cf_err_text(), "19 held-out images"));
+    cf_unlike_fini(&u);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(looks_are_moments_of_optical_density),
+        cmocka_unit_test(looks_of_one_colour_are_finite),
+        cmocka_unit_test(limits_leave_the_rate_beyond),
+        cmocka_unit_test(other_images_are_farther_than_new_ones_of_the_kind),
+        cmocka_unit_test(references_are_kept_and_read_again),
+        cmocka_unit_test(too_few_images_are_refused),
+    };
+    return cmocka_run_group_tests(tests, set_up, tear_down);
+}
