@@ -7,7 +7,7 @@
 #include "kernels/base/log.h"
 #include "kernels/base/mem.h"
 
-enum { SHOWN = 48, SIDE = 96 };
+enum { SHOWN = 48, SIDE = 128 };
 
 typedef struct wrong {
     int64_t row;
@@ -79,11 +79,12 @@ static cf_err put_error(const cf_page *page, const wrong *w, cf_buf *jpeg, cf_bu
     cf_html_text(out, truth->name);
     cf_buf_printf(out, "\">");
     cf_html_text(out, truth->code);
-    cf_buf_printf(out, "</abbr> <span class=\"as\">called</span> <abbr title=\"");
+    cf_buf_printf(out, "</abbr> <span class=\"as\">→</span> <abbr title=\"");
     cf_html_text(out, called->name);
     cf_buf_printf(out, "\">");
     cf_html_text(out, called->code);
-    cf_buf_printf(out, "</abbr> %s</span><span class=\"id\">", probability);
+    cf_buf_printf(out, "</abbr> <span class=\"p\">%s</span></span><span class=\"id\">",
+                  probability);
     cf_html_text(out, p->ids[w->row]);
     cf_buf_printf(out, "</span></li>\n");
     return CF_OK;
@@ -109,8 +110,8 @@ cf_err cf_page_gallery(const cf_page *p, cf_buf *out)
     cf_page_section(out, "errors", "Most confident errors");
     cf_buf_printf(out,
                   "<p>%s of the images are predicted as another class than their label’s. These "
-                  "are the %lld of them with the highest probability; some labels may be "
-                  "wrong.</p>\n",
+                  "are the %lld of them with the highest probability: label → prediction, and its "
+                  "probability. Some labels may be wrong.</p>\n",
                   count, (long long)(n < SHOWN ? n : SHOWN));
     put_absent(p, out);
     cf_buf_printf(out, "<ul class=\"gallery\">\n");

@@ -244,7 +244,8 @@ function makeMap(canvas, data) {
     tip.appendChild(document.createTextNode(text));
     tip.hidden = false;
     var a = px(k), b = py(k), wide = canvas.clientWidth;
-    tip.style.left = (a > wide / 2 ? Math.max(a - 14 - tip.offsetWidth, 0) : a + 14) + "px";
+    tip.style.left = "0px"; /* its width must not depend on where it was */
+    tip.style.left = (a > wide / 2 ? Math.max(a - 14 - tip.offsetWidth, 0) : Math.min(a + 14, wide - tip.offsetWidth)) + "px";
     tip.style.top = canvas.offsetTop + Math.max(Math.min(b - 20, canvas.clientHeight - tip.offsetHeight - 4), 0) + "px";
   }
   /* The nearest point within reach; one with a picture goes before a nearer one without. */
@@ -271,7 +272,7 @@ function makeMap(canvas, data) {
     event.preventDefault();
   });
   addButtons(figure, data.classes.map(function (name, k) { return {number: k, name: name}; }), function (set) { chosen = set; draw(); });
-  window.addEventListener("resize", draw);
+  window.addEventListener("resize", function () { tip.hidden = true; draw(); });
   window.addEventListener("beforeprint", draw);
   window.addEventListener("afterprint", draw);
   if (window.matchMedia) window.matchMedia("(prefers-color-scheme: dark)").addEventListener("change", draw);
@@ -281,6 +282,9 @@ function makeMap(canvas, data) {
 Array.prototype.forEach.call(document.querySelectorAll("table.sortable"), makeSortable);
 Array.prototype.forEach.call(document.querySelectorAll("table.confusion"), makeMatrix);
 Array.prototype.forEach.call(document.querySelectorAll("figure.plot"), makePlot);
+window.addEventListener("beforeprint", function () {
+  Array.prototype.forEach.call(document.querySelectorAll("details"), function (details) { details.open = true; });
+});
 var mapData = document.getElementById("map-data"), mapCanvas = document.getElementById("map-canvas");
 if (mapData && mapCanvas) makeMap(mapCanvas, JSON.parse(mapData.textContent));
 })();
