@@ -196,6 +196,10 @@ static cf_err explain(wishes *w, const char *dir)
         goto out;
     }
     CF_TRY_GOTO(find_methods(w->method, o), out);
+    if (w->layer != NULL && !o->gradcam) {
+        err = cf_fail(CF_E_USAGE, "--layer is Grad-CAM's: it goes with --method gradcam or both");
+        goto out;
+    }
     CF_TRY_GOTO(find_class(&x.run->scheme, w->class, &o->class), out);
     cf_signals_catch();
     CF_TRY_GOTO(cf_predict_images(&w->images, x.run, &x.cells, &x.damaged), out);

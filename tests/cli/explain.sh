@@ -88,6 +88,7 @@ expect 2 "class XYZ: scheme bm7 has .*LYT" run cells.cells -o no --class XYZ
 expect 2 "id nobody.png: no such image among the 126; ids are like" run cells.cells -o no --id nobody.png
 expect 2 "is given twice" run cells.cells -o no --id "$a" --id "$a"
 expect 2 "method takes gradcam, smoothgrad or both" run cells.cells -o no --method lime
+expect 2 "layer is Grad-CAM's" run cells.cells -o no --layer stem --method smoothgrad
 expect 2 "samples" run cells.cells -o no --samples 0
 expect 2 "-o FOLDER is missing" run cells.cells
 expect 2 "images are missing" run -o no

@@ -84,9 +84,10 @@ static void upload(net *t)
     OK(t->ops->set_weights(t->infer, t->b_weights, t->b_state));
 }
 
-static void net_init(net *t, const char *const *sets)
+/* device: NULL for the one under test. */
+static void net_init(net *t, const char *const *sets, const char *device)
 {
-    const char *device = getenv("CYTOFOLD_TEST_DEVICE");
+    if (device == NULL) device = getenv("CYTOFOLD_TEST_DEVICE");
     cf_config config;
     cf_scheme scheme = {
         .n_classes = CLASSES, .n_nodes = OUTPUTS, .class_of = class_of, .node_names = node_names};
@@ -212,7 +213,7 @@ static void image_gradients_are_slopes_of_the_predicting_network(void **state)
     printf("seed %d\n", SEED);
     for (size_t i = 0; i < sizeof nets / sizeof nets[0]; i++) {
         net t;
-        net_init(&t, nets[i].sets);
+        net_init(&t, nets[i].sets, NULL);
         check_image_gradients(&t, nets[i].name);
         net_fini(&t);
     }
@@ -279,13 +280,13 @@ static void layer_gradients_are_those_of_all_readers_together(void **state)
 {
     (void)state;
     net t;
-    net_init(&t, resnext);
+    net_init(&t, resnext, NULL);
     check_layer(&t, "stem", 0);
     check_layer(&t, "stage1.0.conv2", 0); /* one reader */
     check_layer(&t, "stage1.0.conv3", 0); /* two, and a residual */
     check_layer(&t, "stage2.1.conv3", 0); /* the last */
     net_fini(&t);
-    net_init(&t, paper);
+    net_init(&t, paper, NULL);
     check_layer(&t, "stage1.0.conv3", 0.3);
     net_fini(&t);
 }
@@ -303,7 +304,7 @@ static void grad_cam_of_the_last_layer_is_cam(void **state)
 {
     (void)state;
     net t;
-    net_init(&t, resnext);
+    net_init(&t, resnext, NULL);
     const cf_node *dense = &t.g->nodes[cf_graph_find(t.g, "fc")];
     const float *weights = t.weights + t.g->params[dense->weight].offset;
     cf_explainer *e = explain(&t, "stage2.1.conv3", false);
@@ -337,7 +338,7 @@ static void large_scores_keep_their_gradients(void **state)
 {
     (void)state;
     net t;
-    net_init(&t, resnext);
+    net_init(&t, resnext, NULL);
     cf_explainer *e = explain(&t, NULL, true);
     cf_explainer_result r;
     static float before[N * PIXELS];
@@ -361,11 +362,66 @@ static void large_scores_keep_their_gradients(void **state)
     net_fini(&t);
 }
 
+static double difference(const float *a, const float *b, int64_t n)
+{
+    double sum = 0, norm = 0;
+    for (int64_t i = 0; i < n; i++) {
+        sum += ((double)a[i] - (double)b[i]) * ((double)a[i] - (double)b[i]);
+        norm += (double)a[i] * (double)a[i];
+    }
+    return sqrt(sum / norm);
+}
+
+/* Run where the device under test is another than the CPU. */
+static void devices_agree_on_gradients(void **state)
+{
+    (void)state;
+    net device, cpu;
+    net_init(&device, grouped, NULL);
+    net_init(&cpu, grouped, "cpu");
+    cf_explainer *e[2] = {explain(&device, "stage1.0.conv3", true),
+                          explain(&cpu, "stage1.0.conv3", true)};
+    for (int class = 0; class < CLASSES; class ++) {
+        cf_explainer_result r[2];
+        for (int i = 0; i < 2; i++) OK(cf_explainer_run(e[i], class, cpu.images, &r[i]));
+        int64_t n = cf_shape_elements(r[0].layer_shape);
+        /* rounding, and an activation here or there on the other side of its kink */
+        assert_true(difference(r[1].layer_output, r[0].layer_output, n) < 1e-5);
+        assert_true(difference(r[1].layer_gradient, r[0].layer_gradient, n) < 1e-3);
+        assert_true(difference(r[1].image_gradient, r[0].image_gradient, N * PIXELS) < 1e-3);
+    }
+    for (int i = 0; i < 2; i++) cf_explainer_destroy(e[i]);
+    net_fini(&device);
+    net_fini(&cpu);
+}
+
+static void as_many_images_pass_as_memory_takes(void **state)
+{
+    (void)state;
+    net t;
+    int batch = 0;
+    net_init(&t, resnext, NULL);
+    cf_explain_target target = {.batch = 16, .layer = -1, .image = true};
+    OK(cf_explainer_fit(t.g, &target, (size_t)1 << 30, &batch));
+    assert_int_equal(batch, 16);
+    size_t bytes = 1 << 16; /* a power of two, up to that which holds two images or three */
+    do {
+        bytes *= 2;
+        OK(cf_explainer_fit(t.g, &target, bytes, &batch));
+    } while (batch == 1);
+    assert_true(batch <= 3);
+    OK(cf_explainer_fit(t.g, &target, 4 * bytes, &batch));
+    assert_true(batch >= 8 && batch < 16);
+    OK(cf_explainer_fit(t.g, &target, 1, &batch));
+    assert_int_equal(batch, 1);
+    net_fini(&t);
+}
+
 static void targets_that_are_no_layers_are_refused(void **state)
 {
     (void)state;
     net t;
-    net_init(&t, resnext);
+    net_init(&t, resnext, NULL);
     cf_explainer *e = NULL;
     cf_explain_target pool = {.batch = 1, .layer = cf_graph_find(t.g, "pool")};
     assert_int_equal(cf_explainer_create(t.ops, t.backend, t.g, &pool, NULL, &e), CF_E_USAGE);
@@ -378,12 +434,18 @@ static void targets_that_are_no_layers_are_refused(void **state)
 
 int main(void)
 {
+    const char *device = getenv("CYTOFOLD_TEST_DEVICE");
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(image_gradients_are_slopes_of_the_predicting_network),
         cmocka_unit_test(layer_gradients_are_those_of_all_readers_together),
         cmocka_unit_test(grad_cam_of_the_last_layer_is_cam),
         cmocka_unit_test(large_scores_keep_their_gradients),
+        cmocka_unit_test(as_many_images_pass_as_memory_takes),
         cmocka_unit_test(targets_that_are_no_layers_are_refused),
     };
-    return cmocka_run_group_tests(tests, NULL, NULL);
+    const struct CMUnitTest two_devices[] = {cmocka_unit_test(devices_agree_on_gradients)};
+    int failed = cmocka_run_group_tests(tests, NULL, NULL);
+    if (device != NULL && strcmp(device, "cpu") != 0)
+        failed += cmocka_run_group_tests(two_devices, NULL, NULL);
+    return failed;
 }

@@ -13,7 +13,10 @@
 #include "worker/insight/smoothgrad.h"
 #include "worker/models.h"
 
-enum { MAX_BATCH = 16 }; /* copies of one image that pass at once */
+/* Copies of one image that pass at once: in no more memory than this, whatever the device, since
+ * their number may decide last bits. */
+enum { MAX_BATCH = 16 };
+static const size_t MAX_BYTES = (size_t)1 << 30;
 
 typedef struct maker {
     const cf_saved *run;               /* borrowed */
@@ -93,16 +96,17 @@ static cf_err create_explainer(maker *m, const char *engines)
 {
     const cf_explain_options *o = m->options;
     const cf_engine *e = &m->engine;
-    cf_explain_target target = {.layer = -1, .image = o->smoothgrad};
-    int n = (o->gradcam ? 1 : 0) + (o->smoothgrad ? o->samples : 0);
-    int n_passes = (n + MAX_BATCH - 1) / MAX_BATCH;
-    m->batch = target.batch = (n + n_passes - 1) / n_passes; /* the last pass is nearly full, too */
+    cf_explain_target target = {.batch = MAX_BATCH, .layer = -1, .image = o->smoothgrad};
     if (o->gradcam) {
         CF_TRY(choose_layer(e->graph, o->layer, &target.layer));
         m->layer_shape = e->graph->nodes[target.layer].out_shape;
         cf_explain_graph_place(e->graph, target.layer, &m->place.start, &m->place.step);
         strcpy(m->report->layer, e->graph->nodes[target.layer].name);
     }
+    int most = 0, n = (o->gradcam ? 1 : 0) + (o->smoothgrad ? o->samples : 0);
+    CF_TRY(cf_explainer_fit(e->graph, &target, MAX_BYTES, &most));
+    int n_passes = (n + most - 1) / most;
+    m->batch = target.batch = (n + n_passes - 1) / n_passes; /* the last pass is nearly full, too */
     return cf_explainer_create(e->ops, e->backend, e->graph, &target, engines, &m->explainer);
 }
 

@@ -34,6 +34,22 @@ struct cf_explainer {
 /* ---- setting up -------------------------------------------------------------------------------
  */
 
+cf_err cf_explainer_fit(const cf_graph *trained, const cf_explain_target *target, size_t bytes,
+                        int *batch)
+{
+    cf_explain_graph x;
+    cf_memory_plan plan = {0};
+    cf_explain_target one = *target;
+    one.batch = 1;
+    cf_err err = cf_explain_graph_build(trained, &one, &x);
+    if (err == CF_OK) err = cf_graph_plan(x.graph, CF_MODE_TRAIN, CF_F32, &plan);
+    size_t fitting = err == CF_OK ? bytes / plan.arena_bytes : 0;
+    *batch = fitting < 1 ? 1 : fitting < (size_t)target->batch ? (int)fitting : target->batch;
+    cf_memory_plan_fini(&plan);
+    cf_explain_graph_fini(&x);
+    return err;
+}
+
 static cf_err compile(cf_explainer *e, const char *engines)
 {
     cf_compile_options o = {.mode = CF_MODE_TRAIN,

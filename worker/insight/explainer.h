@@ -18,6 +18,11 @@ typedef struct cf_explainer_result {
     const double *scores; /* [batch] of the class (explain_graph.h) */
 } cf_explainer_result;
 
+/* As many images a pass as take at most `bytes` of activations and their gradients, at least 1 and
+ * at most target->batch. */
+CF_CHECKED cf_err cf_explainer_fit(const cf_graph *trained, const cf_explain_target *target,
+                                   size_t bytes, int *batch);
+
 /* Compiles for the target. trained is borrowed, and ops and backend; engines: a file of engine
  * choices to read, NULL for none. Errors: CF_E_USAGE (target), CF_E_DEVICE. */
 CF_CHECKED cf_err cf_explainer_create(const cf_backend_ops *ops, cf_backend *backend,
