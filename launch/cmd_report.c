@@ -3,8 +3,10 @@
 #include <stdlib.h>
 
 #include "coordinator/report.h"
+#include "coordinator/run_predictions.h"
 #include "coordinator/sweep_folder.h"
 #include "coordinator/sweep_report.h"
+#include "launch/compare_files.h"
 #include "launch/report_images.h"
 #include "launch/verbs.h"
 
@@ -13,11 +15,14 @@ static cf_err run_report(int argc, char **argv);
 const cf_verb cf_verb_report = {
     .name = "report",
     .summary = "per-class precision and recall of a run, again from what is on disk",
-    .usage = "DIR [--scheme S] [--json]",
+    .usage = "DIR [--scheme S] [--against B] [--json]",
     .details =
         "Reads fold-K/predictions.csv of the run folder and writes metrics.json, table.csv,\n"
         "confusion.csv, table.md, fold-K/metrics.json, report.html and plots/ there. Folds that\n"
-        "are missing are named. The page's pictures come from the cells file that run.yaml names.",
+        "are missing are named. The page's pictures come from the cells file that run.yaml names.\n"
+        "With --against the run's predictions are compared with B's on the images of both (paired\n"
+        "bootstrap, McNemar's test, over folds a corrected t-test), and only compare.json and\n"
+        "compare.md are written.",
     .run = run_report,
 };
 
@@ -57,14 +62,42 @@ static cf_err write_report(const char *dir, const cf_scheme *s, cf_buf *table)
     return err;
 }
 
-static cf_err report(const char *dir, const char *scheme, bool json)
+typedef struct report_options {
+    const char *scheme, *against; /* NULL: not given */
+    bool json;
+} report_options;
+
+static cf_err compare(const char *dir, const report_options *o, const cf_scheme *s)
+{
+    char json[CF_PATH_MAX], markdown[CF_PATH_MAX];
+    cf_predictions a = {0};
+    CF_TRY(cf_path_join(json, sizeof json, dir, "compare.json"));
+    CF_TRY(cf_path_join(markdown, sizeof markdown, dir, "compare.md"));
+    CF_TRY(cf_run_predictions_read(dir, s, &a));
+    const cf_compare_job job = {.a = dir,
+                                .b = o->against,
+                                .rows = &a,
+                                .n_resamples = CF_BOOTSTRAP_RESAMPLES,
+                                .json = json,
+                                .markdown = markdown,
+                                .print_json = o->json};
+    cf_err err = cf_compare_files(s, &job);
+    cf_predictions_fini(&a);
+    return err;
+}
+
+static cf_err report(const char *dir, const report_options *o)
 {
     char path[CF_PATH_MAX];
+    const char *scheme = o->scheme;
     cf_scheme s = {0};
     cf_buf table = {0};
     cf_err err = CF_OK;
     if (!cf_path_is_dir(dir)) return cf_fail(CF_E_DATA, "%s: not a run folder", dir);
-    if (cf_sweep_folder_is_one(dir)) return report_sweep(dir, json);
+    if (cf_sweep_folder_is_one(dir)) {
+        if (o->against) return cf_fail(CF_E_USAGE, "%s: a sweep; compare one of its points", dir);
+        return report_sweep(dir, o->json);
+    }
     if (scheme == NULL) {
         CF_TRY(cf_path_join(path, sizeof path, dir, "scheme.yaml"));
         if (!cf_path_exists(path))
@@ -73,8 +106,12 @@ static cf_err report(const char *dir, const char *scheme, bool json)
         scheme = path;
     }
     CF_TRY_GOTO(cf_scheme_read(scheme, &s), out);
+    if (o->against) {
+        err = compare(dir, o, &s);
+        goto out;
+    }
     CF_TRY_GOTO(write_report(dir, &s, &table), out);
-    if (json)
+    if (o->json)
         err = print_file(dir, "metrics.json");
     else
         fputs(cf_buf_text(&table), stdout);
@@ -86,17 +123,20 @@ out:
 
 static cf_err run_report(int argc, char **argv)
 {
-    const char *scheme = NULL;
-    bool json = false, help = false;
+    report_options o = {0};
+    bool help = false;
     const cf_option options[] = {
-        {"scheme", 0, CF_OPTION_TEXT, &scheme, 0, 0, "S",
+        {"scheme", 0, CF_OPTION_TEXT, &o.scheme, 0, 0, "S",
          "class scheme: a name or a file (default: scheme.yaml of the run)"},
-        {"json", 0, CF_OPTION_FLAG, &json, 0, 0, NULL, "print metrics.json instead of the table"},
+        {"against", 0, CF_OPTION_TEXT, &o.against, 0, 0, "B",
+         "compare with B: a run folder or a predictions file"},
+        {"json", 0, CF_OPTION_FLAG, &o.json, 0, 0, NULL,
+         "print metrics.json (or compare.json) instead of the table"},
     };
     cf_strings operands = {0};
     cf_err err = cf_options_parse(&cf_verb_report, options, sizeof options / sizeof options[0],
                                   argc, argv, 1, 1, &operands, &help);
-    if (err == CF_OK && !help) err = report(operands.items[0], scheme, json);
+    if (err == CF_OK && !help) err = report(operands.items[0], &o);
     cf_strings_fini(&operands);
     return err;
 }
