@@ -394,7 +394,8 @@ static cf_err gather_tables(coordinator *c, cf_buf *table)
     CF_TRY(cf_run_lock_enter(c->run.lock, &others));
     cf_err err = cf_report_run(c->job->run_dir, &c->cells.scheme, c->job->report_source, table);
     if (err == CF_OK && c->job->config->run_tensorboard)
-        cf_tensorboard_finish(c->job->run_dir, c->job->only_fold, &c->cells.scheme);
+        cf_tensorboard_finish(c->job->run_dir, c->job->only_fold, &c->cells.scheme,
+                              c->job->report_source);
     cf_run_lock_leave(c->run.lock);
     return err;
 }

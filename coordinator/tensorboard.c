@@ -7,6 +7,7 @@
 
 #include "coordinator/metrics.h"
 #include "coordinator/plot.h"
+#include "coordinator/tensorboard_errors.h"
 #include "kernels/base/file.h"
 #include "kernels/base/log.h"
 #include "kernels/base/mem.h"
@@ -48,17 +49,22 @@ static cf_err make_fold_dir(const char *run_dir, int fold)
     return cf_dir_make(path);
 }
 
+/* What becomes of a file that goes on behind what is wanted. */
+enum longer { LONGER_IS_CUT, LONGER_STAYS };
+
 /* What is there and agrees stays, so that a TensorBoard that has the file open goes on reading it;
  * what is missing at its end is appended, and anything else replaced. */
-static cf_err bring_in_line(const char *path, const cf_buf *want)
+static cf_err bring_in_line(const char *path, const cf_buf *want, enum longer longer)
 {
     char *have = NULL;
     size_t n = 0;
     bool grew = false;
     if (cf_path_exists(path)) CF_TRY(cf_file_read(path, MAX_BYTES, &have, &n));
-    bool agrees = n <= want->len && (n == 0 || memcmp(have, want->data, n) == 0);
+    size_t both = n < want->len ? n : want->len;
+    bool agrees = both == 0 || memcmp(have, want->data, both) == 0;
     free(have);
-    if (agrees && n == want->len) return CF_OK;
+    if (agrees && (n == want->len || (n > want->len && longer == LONGER_STAYS))) return CF_OK;
+    agrees = agrees && n < want->len;
     if (agrees && n > 0) CF_TRY(cf_file_extend(path, n, want->data + n, want->len - n, &grew));
     return grew ? CF_OK : cf_file_save(path, want->data, want->len);
 }
@@ -183,7 +189,7 @@ static cf_err begin_fold(cf_tensorboard *t, const cf_run_log *log, int fold)
     if (err == CF_OK && want.len > 0) {
         err = make_fold_dir(t->run_dir, fold);
         if (err == CF_OK) err = fold_path(t->run_dir, fold, CF_TENSORBOARD_FILE, path);
-        if (err == CF_OK) err = bring_in_line(path, &want);
+        if (err == CF_OK) err = bring_in_line(path, &want, LONGER_IS_CUT);
     }
     f.n_bytes = want.len;
     if (err == CF_OK) t->folds[fold] = f;
@@ -258,7 +264,9 @@ void cf_tensorboard_close(cf_tensorboard *t)
 /* ---- a run that is done -----------------------------------------------------------------------
  */
 
-static cf_err finish_fold(const char *run_dir, int fold, const cf_scheme *s, const cf_run_log *log)
+/* source: NULL for no pictures of images, which then stay as they are. */
+static cf_err finish_fold(const char *run_dir, int fold, const cf_scheme *s, const cf_run_log *log,
+                          const cf_report_source *source)
 {
     char path[CF_PATH_MAX];
     fold_file f = {0};
@@ -274,8 +282,10 @@ static cf_err finish_fold(const char *run_dir, int fold, const cf_scheme *s, con
     if (want.len == 0) CF_TRY_GOTO(cf_events_begin(&want), out);
     CF_TRY_GOTO(put_figures(s, &m.pooled, &f, &want), out);
     CF_TRY_GOTO(put_confusion(s, &m.pooled, &f, &want), out);
+    const cf_event_place place = {.wall_time = f.seconds, .step = f.step};
+    if (source) CF_TRY_GOTO(cf_tensorboard_errors(s, &p, source, &place, &want), out);
     CF_TRY_GOTO(fold_path(run_dir, fold, CF_TENSORBOARD_FILE, path), out);
-    CF_TRY_GOTO(bring_in_line(path, &want), out);
+    CF_TRY_GOTO(bring_in_line(path, &want, source ? LONGER_IS_CUT : LONGER_STAYS), out);
 out:
     cf_buf_fini(&want);
     cf_metrics_fini(&m);
@@ -283,19 +293,24 @@ out:
     return err;
 }
 
-static cf_err finish(const char *run_dir, int only_fold, const cf_scheme *s)
+static cf_err finish(const char *run_dir, int only_fold, const cf_scheme *s,
+                     const cf_report_source *source)
 {
+    const char *absent = NULL;
     cf_run_log *log = NULL;
+    if (source) CF_TRY(source->begin(source->context, run_dir, &absent));
+    if (absent) source = NULL;
     CF_TRY(cf_new(&log, 1, sizeof *log));
     cf_err err = cf_run_log_read(run_dir, log);
     for (int fold = 0; err == CF_OK && fold < CF_MAX_FOLDS; fold++)
-        if (only_fold < 0 || fold == only_fold) err = finish_fold(run_dir, fold, s, log);
+        if (only_fold < 0 || fold == only_fold) err = finish_fold(run_dir, fold, s, log, source);
     cf_run_log_fini(log);
     free(log);
     return err;
 }
 
-void cf_tensorboard_finish(const char *run_dir, int only_fold, const cf_scheme *s)
+void cf_tensorboard_finish(const char *run_dir, int only_fold, const cf_scheme *s,
+                           const cf_report_source *source)
 {
-    if (finish(run_dir, only_fold, s) != CF_OK) warn(run_dir);
+    if (finish(run_dir, only_fold, s, source) != CF_OK) warn(run_dir);
 }

@@ -15,12 +15,14 @@
  * |                              | the end                                                 |
  * | figures/...                  | at the end: as in fold-K/metrics.json                   |
  * | figures/confusion            | at the end: a picture, rows labels, columns predictions |
+ * | errors/NN LABEL as PREDICTED | at the end: the surest errors, pictures of 128 px        |
  * | f1/, precision/, recall/CODE | at the end: of each class, strict                       |
  *
  * Threads: one caller. Read first: cf_tensorboard_open. */
 #ifndef CF_COORDINATOR_TENSORBOARD_H
 #define CF_COORDINATOR_TENSORBOARD_H
 
+#include "coordinator/report_source.h"
 #include "kernels/base/err.h"
 #include "proto/run_log.h"
 #include "proto/scheme.h"
@@ -42,8 +44,10 @@ cf_tensorboard *cf_tensorboard_open(const char *run_dir, int only_fold);
 void cf_tensorboard_take(cf_tensorboard *t, const cf_log_entry *e);
 void cf_tensorboard_close(cf_tensorboard *t); /* accepts NULL */
 
-/* The final figures of every fold that has predictions.csv (only_fold as above) behind its epochs.
- * A file that holds all that already is left alone. */
-void cf_tensorboard_finish(const char *run_dir, int only_fold, const cf_scheme *s);
+/* The final figures of every fold that has predictions.csv (only_fold as above) behind its epochs,
+ * and its most confident errors where `source` (NULL: none) has the images; where it has not, those
+ * that stand there stay. A file that holds all that already is left alone. */
+void cf_tensorboard_finish(const char *run_dir, int only_fold, const cf_scheme *s,
+                           const cf_report_source *source);
 
 #endif

@@ -7,6 +7,8 @@
 #include "coordinator/sweep_folder.h"
 #include "coordinator/sweep_report.h"
 #include "launch/compare_files.h"
+#include "coordinator/tensorboard.h"
+#include "kernels/base/mem.h"
 #include "launch/report_images.h"
 #include "launch/verbs.h"
 
@@ -51,6 +53,20 @@ static cf_err report_sweep(const char *dir, bool json)
     return err;
 }
 
+/* run.tensorboard of the run; as it is by default where there is no run.yaml to ask. */
+static bool wants_events(const char *dir)
+{
+    char path[CF_PATH_MAX];
+    cf_config *config = NULL;
+    bool wanted = true;
+    if (cf_path_join(path, sizeof path, dir, "run.yaml") != CF_OK || !cf_path_exists(path))
+        return true;
+    if (cf_new(&config, 1, sizeof *config) == CF_OK && cf_config_read(path, config) == CF_OK)
+        wanted = config->run_tensorboard;
+    free(config);
+    return wanted;
+}
+
 /* Tables, page and plots, with the pictures of the run's cells file. */
 static cf_err write_report(const char *dir, const cf_scheme *s, cf_buf *table)
 {
@@ -58,6 +74,7 @@ static cf_err write_report(const char *dir, const cf_scheme *s, cf_buf *table)
     cf_report_source source;
     cf_report_images_init(&images, &source);
     cf_err err = cf_report_run(dir, s, &source, table);
+    if (err == CF_OK && wants_events(dir)) cf_tensorboard_finish(dir, -1, s, &source);
     cf_report_images_fini(&images);
     return err;
 }

@@ -6,6 +6,7 @@ by the few lines below (framing, checksums, the wire format with the official fi
 .proto and by TensorBoard's own reader; the last two where they are installed. Each point stands once, forwards,
 with the figure of log.jsonl or metrics.json.
 """
+import csv
 import json
 import os
 import re
@@ -164,6 +165,16 @@ def expected(fold):
     return {tag: [(step, as_float(x)) for step, x in row] for tag, row in points.items()}
 
 
+def check_errors(fold, pictures):
+    """Twelve tiles at most: the errors of predictions.csv, the surest first, JPEG of 128 px at most."""
+    with open(f"run/fold-{fold}/predictions.csv", newline="", encoding="utf-8") as f:
+        wrong = [row for row in csv.DictReader(f) if row["label"] != row["predicted"]]
+    wrong.sort(key=lambda row: -float(row["p_" + row["predicted"]]))
+    tags = [f"errors/{i:02d} {row['label']} as {row['predicted']}" for i, row in enumerate(wrong[:12], 1)]
+    assert list(pictures) == tags, f"fold {fold}: pictures {list(pictures)}, expected {tags}"
+    assert all(row[0][2].startswith(b"\xff\xd8\xff") for row in pictures.values()), "a tile is no JPEG"
+
+
 def check_fold(fold, others):
     path = next(Path(f"run/fold-{fold}").glob("events.out.tfevents*"))
     ours = read_ours(path)
@@ -171,7 +182,7 @@ def check_fold(fold, others):
     wanted = expected(fold)
     assert figures == wanted, f"{path}: found {figures}, expected {wanted}"
     pictures = {tag: row for tag, row in ours.items() if tag not in figures}
-    assert list(pictures) == ["figures/confusion"], f"{path}: pictures {list(pictures)}"
+    check_errors(fold, {tag: row for tag, row in pictures.items() if tag != "figures/confusion"})
     assert pictures["figures/confusion"][0][2].startswith(b"\x89PNG\r\n"), f"{path}: no PNG"
     for tag, row in ours.items():
         assert all(a[0] < b[0] and a[1] <= b[1] for a, b in zip(row, row[1:])), f"{path}: {tag}: {row}"
@@ -217,6 +228,12 @@ def main():
     before = [path.read_bytes() for path in files]
     subprocess.run(TRAIN, env=ENVIRONMENT, capture_output=True, timeout=DEADLINE_S, check=True)
     assert before == [path.read_bytes() for path in files], "starting a finished run again changed its event files"
+    subprocess.run([PROGRAM, "report", "run"], env=ENVIRONMENT, capture_output=True, timeout=DEADLINE_S, check=True)
+    assert before == [path.read_bytes() for path in files], "report changed the event files"
+    os.rename("cells.cells", "away.cells")
+    subprocess.run([PROGRAM, "report", "run"], env=ENVIRONMENT, capture_output=True, timeout=DEADLINE_S, check=True)
+    assert before == [path.read_bytes() for path in files], "report without the images changed the event files"
+    os.rename("away.cells", "cells.cells")
     off = [word.replace("run", "off") if word == "run" else word for word in TRAIN]
     subprocess.run(off + ["--set", "run.tensorboard=false", "--set", "train.epochs=2"], env=ENVIRONMENT,
                    capture_output=True, timeout=DEADLINE_S, check=True)
