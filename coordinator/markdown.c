@@ -71,11 +71,22 @@ static bool is_markup(const char *text, size_t i)
     return strchr("\\`*[]|", text[i]) != NULL;
 }
 
+/* Marks that turn the direction of what follows, and so could let a name reorder the line. */
+static bool turns_text(uint32_t code)
+{
+    return (code >= 0x202a && code <= 0x202e) || (code >= 0x2066 && code <= 0x2069);
+}
+
 void cf_markdown_escape(const char *text, cf_buf *out)
 {
     for (size_t i = 0; text[i]; i++) {
         unsigned char c = (unsigned char)text[i];
-        if (c == '<')
+        uint32_t code;
+        size_t n = decode(text + i, &code);
+        if (n == 3 && turns_text(code)) {
+            cf_buf_printf(out, "\xef\xbf\xbd"); /* U+FFFD, as in report.html */
+            i += n - 1;
+        } else if (c == '<')
             cf_buf_printf(out, "&lt;");
         else if (c == '>')
             cf_buf_printf(out, "&gt;");

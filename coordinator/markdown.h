@@ -24,7 +24,7 @@ CF_PRINTF(2, 3) void cf_markdown_putf(cf_markdown *table, const char *fmt, ...);
 CF_CHECKED cf_err cf_markdown_print(cf_markdown *table, cf_buf *out);
 
 /* Appends text with the characters that mean something to Markdown or HTML made harmless; line
- * breaks become spaces. */
+ * breaks become spaces, marks that turn the direction of text U+FFFD. */
 void cf_markdown_escape(const char *text, cf_buf *out);
 /* Columns that UTF-8 text takes on a terminal. Bytes that are no UTF-8 count one each. */
 int cf_text_width(const char *text);

@@ -6,9 +6,9 @@
 #include "coordinator/run_predictions.h"
 #include "coordinator/sweep_folder.h"
 #include "coordinator/sweep_report.h"
-#include "launch/compare_files.h"
 #include "coordinator/tensorboard.h"
 #include "kernels/base/mem.h"
+#include "launch/compare_files.h"
 #include "launch/report_images.h"
 #include "launch/verbs.h"
 

@@ -18,7 +18,7 @@ import tempfile
 import time
 from pathlib import Path
 
-PROGRAM = os.path.abspath(sys.argv[1])
+PROGRAM = os.path.abspath((sys.argv + [""])[1])
 HERE = Path(__file__).resolve().parent
 TINY = HERE.parent / "mpi" / "tiny.yaml"
 ENVIRONMENT = dict(os.environ, LC_ALL="C", OMPI_ALLOW_RUN_AS_ROOT="1", OMPI_ALLOW_RUN_AS_ROOT_CONFIRM="1")
@@ -241,7 +241,8 @@ def main():
     print(f"{kills} kills, {n} points in three files, read by {', '.join(['this test', *readers])}")
 
 
-with tempfile.TemporaryDirectory() as work:
-    os.chdir(work)
-    main()
-    os.chdir("/")
+if __name__ == "__main__":
+    with tempfile.TemporaryDirectory() as work:
+        os.chdir(work)
+        main()
+        os.chdir("/")

@@ -82,7 +82,8 @@ attempt 2 "fold" train "$tiny" --run run --workers 1 --set data.cells=x.cells --
 rm -rf run
 
 # A whole run whose images come from outside, and whose names a spreadsheet or a browser would obey.
-codes=('=cmd()' '+1+cmd' '-2+3' '@SUM(A1)' '<script>x' 'a|b' '"q",r' "it's" '*b*_i_' '[l](u)')
+codes=('=cmd()' '+1+cmd' '-2+3' '@SUM(A1)' '<script>x' 'a|b' '"q",r' "it's" '*b*_i_' '[l](u)' '&amp;<!--' \
+  $'\xe2\x80\xaegnp' "'x'" '{{7*7}}' ']]>x')
 {
   printf 'name: hostile\ntitle: "<script>alert(1)</script>"\nclasses:\n'
   for code in "${codes[@]}"; do
@@ -102,7 +103,7 @@ codes=('=cmd()' '+1+cmd' '-2+3' '@SUM(A1)' '<script>x' 'a|b' '"q",r' "it's" '*b*
   done
 } >m.csv
 before="$(listing)"
-attempt 0 "30 images" pack m.csv --scheme ./hostile.yaml -o h.cells
+attempt 0 "45 images" pack m.csv --scheme ./hostile.yaml -o h.cells
 attempt 0 "3 folds" split h.cells --folds 3 --group patient -o folds.csv
 attempt 2 "--run DIR is missing" train "$tiny" --run "" --workers 1 --set data.cells=h.cells
 attempt 0 "=cmd" train "$tiny" --run run --workers 1 --set data.cells=h.cells --set train.epochs=1 \
@@ -112,6 +113,26 @@ attempt 0 "=cmd" inspect h.cells --json
 cp out inspect.json
 attempt 0 "" score run/fold-0/predictions.csv --scheme ./hostile.yaml --json
 cp out score.json
+
+# another centre with such labels, ids, sites and raters
+mkdir -p "other/<img src=x onerror=alert(1)>" "other/=cmd()"
+cp phantoms/BLA/BLA_00001.png "other/<img src=x onerror=alert(1)>/=1+1.png"
+cp phantoms/BLA/BLA_00001.png "other/=cmd()/\"q\",<b>.png"
+printf '"<img src=x onerror=alert(1)>": "+1+cmd"\n"=cmd()": ~\n' >map.yaml
+before="$(listing)"
+attempt 0 "2 images" predict run other --class-map map.yaml --site '=site()' -o predicted.csv \
+  --confusion labels.csv --confusion labels.svg --json
+cp out predict.json
+{
+  echo 'id,rater,label'
+  tail -n +2 run/fold-0/predictions.csv | cut -d, -f1 | while read -r id; do
+    printf '%s,=rater(),+1+cmd\n%s,<b>|x,a|b\n' "$id" "$id"
+  done
+} >raters.csv
+attempt 0 "rater" score run/fold-0/predictions.csv --scheme ./hostile.yaml --raters raters.csv
+cp out raters.md
+attempt 0 "=rater" score run/fold-0/predictions.csv --scheme ./hostile.yaml --raters raters.csv --json
+cp out raters.json
 
 tried=$((tried + 1))
 python3 "$here/hostile_names.py" "${codes[@]}" >err 2>&1 || fail "the files of the run:"
