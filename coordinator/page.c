@@ -120,7 +120,7 @@ static const char *title_of(const cf_page *p)
     return p->scheme->title[0] ? p->scheme->title : p->scheme->name;
 }
 
-static void put_head(const cf_page *p, cf_buf *out)
+void cf_page_head(const char *title, cf_buf *out)
 {
     cf_buf_printf(out, "<!doctype html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\"/>\n"
                        "<meta http-equiv=\"Content-Security-Policy\" content=\"default-src "
@@ -130,7 +130,7 @@ static void put_head(const cf_page *p, cf_buf *out)
     cf_buf_printf(out, "&#39;; base-uri &#39;none&#39;; form-action &#39;none&#39;\"/>\n"
                        "<meta name=\"viewport\" content=\"width=device-width, "
                        "initial-scale=1\"/>\n<link rel=\"icon\" href=\"data:,\"/>\n<title>");
-    cf_html_text(out, title_of(p));
+    cf_html_text(out, title);
     cf_buf_printf(out, " – cytofold report</title>\n<style>\n");
     put_paints(out);
     cf_buf_printf(out, "%s</style>\n</head>\n", cf_page_css);
@@ -267,9 +267,18 @@ static cf_err put_frequencies(const cf_page *p, cf_buf *out)
     return CF_OK;
 }
 
+void cf_page_foot(cf_buf *out)
+{
+    cf_buf_printf(out,
+                  "</main>\n<footer><p>Made by cytofold %s. This page is one file and asks "
+                  "the network for nothing.</p></footer>\n<script>%s</script>\n</body>\n"
+                  "</html>\n",
+                  CYTOFOLD_VERSION, cf_page_js);
+}
+
 cf_err cf_page_write(const cf_page *p, cf_buf *out)
 {
-    put_head(p, out);
+    cf_page_head(title_of(p), out);
     cf_buf_printf(out, "<body>\n<a class=\"skip\" href=\"#summary\">Skip to the results</a>\n");
     put_title(p, out);
     put_navigation(p, out);
@@ -287,10 +296,6 @@ cf_err cf_page_write(const cf_page *p, cf_buf *out)
     cf_page_sites(p, out);
     CF_TRY(cf_page_run(p, out));
     cf_page_data(p, out);
-    cf_buf_printf(out,
-                  "</main>\n<footer><p>Made by cytofold %s. This page is one file and asks "
-                  "the network for nothing.</p></footer>\n<script>%s</script>\n</body>\n"
-                  "</html>\n",
-                  CYTOFOLD_VERSION, cf_page_js);
+    cf_page_foot(out);
     return cf_buf_check(out);
 }

@@ -10,6 +10,10 @@ extern const char cf_page_css[], cf_page_js[], cf_page_js_sha256[];
 
 enum { CF_PAGE_NUMBER_MAX = 64 };
 
+/* The page up to its body, and from the end of main to the end. */
+void cf_page_head(const char *title, cf_buf *out);
+void cf_page_foot(cf_buf *out);
+
 /* ".91", "1.00", "–" where it is not a number. text: [CF_PAGE_NUMBER_MAX]. */
 void cf_page_ratio(double value, int decimals, char *text);
 /* ".91 ± .02", or ".91" for one fold. */

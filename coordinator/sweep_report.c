@@ -4,6 +4,8 @@
 #include <stdlib.h>
 
 #include "coordinator/markdown.h"
+#include "coordinator/plot.h"
+#include "coordinator/sweep_page.h"
 #include "coordinator/sweep_report_data.h"
 
 enum { MACRO_F1 = 2 }; /* of cf_sweep_figures: the one that points are ranked by */
@@ -114,24 +116,6 @@ static cf_err put_differences(const cf_sweep_results *r, const cf_sweep_ranking 
     return cf_markdown_print(&t, out);
 }
 
-static void put_legend(const cf_sweep_results *r, const cf_sweep_ranking *ranking, cf_buf *out)
-{
-    const cf_metrics *m = &r->rows[ranking->order[0]].metrics;
-    const char *unit = m->resampling.by_patient ? "patients" : "images";
-    int n = ranking->n_ranked - 1;
-    cf_buf_printf(
-        out,
-        "\nOver all %lld images, each tested by the network of its own fold; 95 %% "
-        "intervals of the bootstrap over %s. All points test the same images in the same "
-        "folds and are compared pairwise: p of images by the paired bootstrap (networks "
-        "taken as given), p of folds by the corrected resampled t-test (another training "
-        "counts). The larger of both, adjusted for %d comparison%s by Holm, must be below "
-        "%.2g for a difference to be beyond noise.\n",
-        (long long)m->pooled.n, unit, n, n == 1 ? "" : "s", CF_SWEEP_LEVEL);
-    cf_buf_printf(out, "The best was chosen by these very images: its figure is optimistic, the "
-                       "more so the more points there are.\n");
-}
-
 static cf_err put_markdown(const cf_sweep_results *r, const cf_sweep_ranking *ranking, cf_buf *out)
 {
     put_unfinished(r, out);
@@ -139,7 +123,9 @@ static cf_err put_markdown(const cf_sweep_results *r, const cf_sweep_ranking *ra
     if (ranking->n_ranked > 1) {
         cf_buf_printf(out, "\n");
         CF_TRY(put_differences(r, ranking, out));
-        put_legend(r, ranking, out);
+        cf_buf_printf(out, "\n");
+        cf_sweep_legend(r, ranking, out);
+        cf_buf_printf(out, "\n");
     }
     return cf_buf_check(out);
 }
@@ -161,6 +147,16 @@ static cf_err save(const char *dir, const char *name, writer write, const cf_swe
     return err;
 }
 
+static cf_err save_figure(const char *dir, const cf_sweep_results *r,
+                          const cf_sweep_ranking *ranking)
+{
+    cf_canvas *c = NULL;
+    CF_TRY(cf_sweep_figure_draw(r, ranking, &c));
+    cf_err err = cf_plot_save(c, dir, "sweep");
+    cf_canvas_destroy(c);
+    return err;
+}
+
 static cf_err save_all(const char *dir, cf_sweep_results *r, cf_buf *table)
 {
     cf_sweep_ranking ranking;
@@ -168,6 +164,8 @@ static cf_err save_all(const char *dir, cf_sweep_results *r, cf_buf *table)
     if (err == CF_OK) err = save(dir, "sweep.csv", cf_sweep_report_csv, r, &ranking);
     if (err == CF_OK) err = save(dir, "sweep.json", cf_sweep_report_json, r, &ranking);
     if (err == CF_OK) err = save(dir, "sweep.md", put_markdown, r, &ranking);
+    if (err == CF_OK) err = save(dir, "sweep.html", cf_sweep_page, r, &ranking);
+    if (err == CF_OK) err = save_figure(dir, r, &ranking);
     if (err == CF_OK && table != NULL) err = put_markdown(r, &ranking, table);
     cf_sweep_ranking_fini(&ranking);
     return err;

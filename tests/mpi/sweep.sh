@@ -114,6 +114,12 @@ points)
   [ "$(cat on2/point-*/log.jsonl | wc -l)" = "$lines" ] || fail "a finished point was trained again"
   "$program" report on2/point-003 | cmp - on2/point-003/table.md || fail "report of a point"
   "$program" report on2 | cmp - on2/sweep.md || fail "report of a sweep"
+  cmp on1/sweep.html on5/sweep.html || fail "another page on 5 workers"
+  for point in 0 1 2 3; do
+    [ "$(grep -c "point-00$point/report.html" on1/sweep.html)" = 2 ] || fail "the page has not point $point twice"
+    [ -s "on1/point-00$point/report.html" ] || fail "no page of point $point"
+  done
+  [ -s on1/sweep.png ] && [ -s on1/sweep.svg ] || fail "no figure"
   ;;
 array) # job arrays: a point a task, and a fold of a point a task; the last one writes the report
   make_cells
