@@ -79,7 +79,7 @@ static double deal_out(deal *d, int n_lanes, cf_lanes *lanes)
  */
 static cf_err choose(deal *d, int most, int *n_lanes)
 {
-    double shortest = INFINITY;
+    double shortest = (double)INFINITY;
     *n_lanes = 1;
     for (int n = most; n >= 1; n--) {
         if (d->groups > d->n_workers / n && n > 1) continue; /* lanes too small for their groups */
