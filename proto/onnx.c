@@ -137,7 +137,7 @@ static Cf__Onnx__ValueInfo *value(cf_onnx *m, const char *name, cf_onnx_type typ
     cf__onnx__shape__init(shape);
     for (int d = 0; d < rank; d++) append(m, &shape->dim, &shape->n_dim, dimension(m, dim[d]));
     tensor->has_elem_type = 1;
-    tensor->elem_type = type;
+    tensor->elem_type = (int32_t)type;
     tensor->shape = shape;
     t->tensor_type = tensor;
     v->name = text(m, name);
@@ -164,7 +164,7 @@ static void constant(cf_onnx *m, const char *name, cf_onnx_type type, const int6
     t->dims = integers(m, dim, rank);
     t->n_dims = t->dims != NULL ? (size_t)rank : 0;
     t->has_data_type = 1;
-    t->data_type = type;
+    t->data_type = (int32_t)type;
     t->name = text(m, name);
     t->has_raw_data = 1;
     t->raw_data = (ProtobufCBinaryData){n_bytes, (uint8_t *)(uintptr_t)values}; /* only read */

@@ -2,12 +2,13 @@
 """What `export` writes and `import` reads, beside the programs it is for.
 
 ONNX: networks of every kind (variants, norms, stems, the sequential one, merged nodes, zoom), trained for some
-epochs on phantom cells (synthetic), predict real images where there are any, else phantoms. ONNX Runtime and OpenCV must
-give the probabilities of `predict` in fp32; onnx.checker must find nothing. safetensors: a resnext50_32x4d of
+epochs on phantom cells (synthetic), predict real images where there are any, else phantoms. ONNX Runtime and OpenCV
+must give the probabilities of `predict` in fp32; onnx.checker must find nothing. safetensors: a resnext50_32x4d of
 torchvision and of timm with random weights and moments goes in, gives the same logits here, and comes out again bit
 by bit.
 
   tests/parity/exchange_peers.py PROGRAM [FOLDER of real images] [onnx|torch]...
+  tests/parity/exchange_peers.py PROGRAM FOLDER RUN      (all folds of a run, 300 images)
 
 Needs numpy and Pillow, and one of onnxruntime, cv2, torch with torchvision or timm (any is left out by name); the
 exit status 77 (skipped) where nothing can be compared.
@@ -16,6 +17,8 @@ import csv
 import json
 import os
 import pathlib
+import re
+import shutil
 import struct
 import subprocess
 import sys
@@ -111,7 +114,8 @@ def load(module):
 
 def by_runtime(runtime, path, pixels):
     session = runtime.InferenceSession(path, providers=["CPUExecutionProvider"])
-    outputs = [session.run(["probabilities", "logits"], {"images": pixels[i:i + 16]}) for i in range(0, len(pixels), 16)]
+    names = ["probabilities", "logits"]
+    outputs = [session.run(names, {"images": pixels[i:i + 16]}) for i in range(0, len(pixels), 16)]
     return [np.concatenate(part) for part in zip(*outputs)]
 
 
@@ -162,7 +166,8 @@ def compare_networks(program, data):
     peers = [load("onnx"), load("onnxruntime"), load("cv2")]
     if not any(peers):
         return
-    run(program, "synth", "-o", "phantoms", "--images", "126", "--size", str(SIDE), "--scheme", "bm7", "--seed", str(SEED))
+    run(program, "synth", "-o", "phantoms", "--images", "126", "--size", str(SIDE), "--scheme", "bm7", "--seed",
+        str(SEED))
     run(program, "pack", "phantoms", "--scheme", "bm7", "-o", "phantoms.cells")
     pixels = prepare_images(data or "phantoms", SIDE, IMAGES, "images")
     print(f"{len(pixels)} {'real images' if data else 'phantoms (synthetic)'}, largest difference of a probability:")
@@ -177,6 +182,26 @@ def compare_networks(program, data):
         compare_onnx(program, name, "model.onnx", f"run{i}", "images", pixels, peers)
     run(program, "export", "run0", "--fold", "1", "-o", "model.onnx")
     compare_onnx(program, "one fold", "model.onnx", "run0", "images", pixels, peers, "--fold", "1")
+
+
+def compare_run(program, data, source):
+    """A whole run as it is, but in fp32; and out to safetensors and in again in its own precision."""
+    peers = [load("onnx"), load("onnxruntime"), load("cv2")]
+    shutil.copytree(source, "run")
+    text = pathlib.Path("run/run.yaml").read_text()
+    side = int(text.split("# images: ")[1].split(" x ")[0]) if "# images: " in text else int(
+        text.split("pack_size: ")[1].split()[0])
+    pathlib.Path("run/run.yaml").write_text(re.sub("precision: [a-z0-9]+", "precision: fp32", text))
+    pixels = prepare_images(data, side, 300, "images")
+    run(program, "export", "run", "-o", "run.onnx")
+    compare_onnx(program, f"{len(pixels)} images, all folds of the run", "run.onnx", "run", "images", pixels, peers)
+    files = [f"{i}.safetensors" for i in range(len(list(pathlib.Path(source).glob("fold-*/*.csv"))))]
+    for i, file in enumerate(files):
+        run(program, "export", source, "--fold", str(i), "-o", file)
+    run(program, "import", *files, "-o", "imported")
+    there = probabilities(program, source, "images")
+    again = probabilities(program, "imported", "images")
+    show("safetensors out and in again, its own precision", np.abs(again - there).max(), 0)
 
 
 # ---- safetensors -----------------------------------------------------------------------------------------------------
@@ -248,7 +273,8 @@ def compare_model(program, torch, name, model, images, pixels):
     print(f"{name}: resnext50_32x4d, random weights, {writer}")
     options = [word for key in [f"model.image_size={pixels.shape[1]}", "train.precision=fp32", f"augment.mean={mean}",
                                 f"augment.std={std}"] for word in ("--set", key)]
-    run(program, "import", f"{name}.safetensors", "-o", folder, "--scheme", "bm7", "--size", str(pixels.shape[1]), *options)
+    run(program, "import", f"{name}.safetensors", "-o", folder, "--scheme", "bm7", "--size", str(pixels.shape[1]),
+        *options)
     ours = probabilities(program, folder, images)
     x = (torch.from_numpy(pixels.transpose(0, 3, 1, 2).copy()).double() / 255 - torch.tensor(mean)[:, None, None]) / \
         torch.tensor(std)[:, None, None]
@@ -264,7 +290,8 @@ def compare_model(program, torch, name, model, images, pixels):
     state = load_tensors(torch, "out.safetensors")
     model.load_state_dict(state, strict=True)
     before = load_tensors(torch, f"{name}.safetensors")
-    differ = [key for key in before if not key.endswith("num_batches_tracked") and not torch.equal(before[key], state[key])]
+    differ = [key for key in before
+              if not key.endswith("num_batches_tracked") and not torch.equal(before[key], state[key])]
     show(f"{name} out again, tensors that differ of {len(before)}", len(differ), 0)
 
 
@@ -289,10 +316,15 @@ def main():
     words = sys.argv[2:]
     parts = [word for word in words if word in ("onnx", "torch")] or ["onnx", "torch"]
     folders = [os.path.abspath(word) for word in words if word not in ("onnx", "torch")]
-    data = folders[0] if folders and os.path.isdir(folders[0]) else None
+    runs = [folder for folder in folders if os.path.exists(f"{folder}/run.yaml")]
+    folders = [folder for folder in folders if folder not in runs and os.path.isdir(folder)]
+    data = folders[0] if folders else None
     os.environ.update(OMPI_ALLOW_RUN_AS_ROOT="1", OMPI_ALLOW_RUN_AS_ROOT_CONFIRM="1")
     with tempfile.TemporaryDirectory() as work:
         os.chdir(work)
+        if runs:
+            compare_run(program, data, runs[0])
+            parts = []
         if "onnx" in parts:
             compare_networks(program, data)
         if "torch" in parts:
