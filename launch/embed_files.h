@@ -7,6 +7,7 @@
 #include "kernels/base/buf.h"
 #include "worker/insight/features.h"
 #include "worker/insight/mixing.h"
+#include "worker/insight/trust.h"
 #include "worker/insight/umap.h"
 
 typedef struct cf_embed {

@@ -228,7 +228,9 @@ static dnnl_status_t matmul_recipe(const cf_dnnl_matmul *s, recipe *r)
     dnnl_data_type_t type = type_of(s->dtype);
     dnnl_status_t status =
         layout_strided(&r->src, 2, a, type, s->a_transposed ? a_turned : a_plain);
-    if (status == dnnl_success) status = layout_strided(&r->weights, 2, b, type, b_stride);
+    if (status == dnnl_success)
+        status = s->b_packed ? layout_any(&r->weights, 2, b, type)
+                             : layout_strided(&r->weights, 2, b, type, b_stride);
     if (status == dnnl_success) status = layout_strided(&r->dst, 2, dst, dnnl_f32, dst_stride);
     return status;
 }
@@ -296,6 +298,17 @@ cf_err cf_dnnl_pack_create(cf_dnnl *d, const cf_dnnl_op *conv, cf_dtype dtype, b
                  "layout"));
     cf_err err = reorder_create(d, &canonical, &packed, out);
     layout_fini(&canonical);
+    return err;
+}
+
+cf_err cf_dnnl_matmul_pack_create(cf_dnnl *d, const cf_dnnl_matmul *spec, const cf_dnnl_op *matmul,
+                                  cf_dnnl_op **out)
+{
+    const dnnl_dims_t dim = {spec->inner, spec->cols}, stride = {1, spec->inner};
+    layout plain = {0}, packed = matmul->layouts[CF_DNNL_WEIGHTS];
+    CF_TRY(check(layout_strided(&plain, 2, dim, type_of(spec->dtype), stride), "layout"));
+    cf_err err = reorder_create(d, &plain, &packed, out);
+    layout_fini(&plain);
     return err;
 }
 

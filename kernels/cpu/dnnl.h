@@ -54,6 +54,8 @@ typedef struct cf_dnnl_matmul {
     bool a_transposed; /* a is [inner, rows] in memory */
     cf_dtype dtype;    /* of a and b */
     bool accumulate;
+    bool
+        b_packed; /* b is in the layout that the primitive likes best: cf_dnnl_matmul_pack_create */
 } cf_dnnl_matmul;
 
 CF_CHECKED cf_err cf_dnnl_create(cf_dnnl **out);
@@ -65,6 +67,10 @@ void cf_dnnl_describe(char *text, size_t n);
 CF_CHECKED cf_err cf_dnnl_conv_create(cf_dnnl *d, const cf_dnnl_conv *spec,
                                       cf_dnnl_direction direction, cf_dnnl_op **out);
 CF_CHECKED cf_err cf_dnnl_matmul_create(cf_dnnl *d, const cf_dnnl_matmul *spec, cf_dnnl_op **out);
+/* Reorders the transpose of b, [cols, inner] without gaps, into the layout of `matmul`, whose b is
+ * packed. */
+CF_CHECKED cf_err cf_dnnl_matmul_pack_create(cf_dnnl *d, const cf_dnnl_matmul *spec,
+                                             const cf_dnnl_op *matmul, cf_dnnl_op **out);
 /* Reorders between the canonical filter [K,R,S,C/G], of type `dtype`, and the weights of `conv`:
  * into them, or (`unpack`) out of them. transposed: of a 1x1 convolution, the filter is [C,K]. */
 CF_CHECKED cf_err cf_dnnl_pack_create(cf_dnnl *d, const cf_dnnl_op *conv, cf_dtype dtype,

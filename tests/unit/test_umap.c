@@ -10,6 +10,7 @@
 #include <cmocka.h>
 
 #include "kernels/math/philox.h"
+#include "worker/insight/trust.h"
 #include "worker/insight/umap.h"
 
 enum { N = 700, D = 20, K = 12, GROUPS = 4, SEED = 11 };
@@ -56,6 +57,42 @@ static void neighbours_are_the_nearest_rows(void **state)
             assert_true(fabs(d - (double)nb.distance[i * K + j]) <= 1e-6 * d);
             assert_true(count_nearer(x, N, D, i, d) == j);
         }
+    cf_neighbours_fini(&nb);
+    free(x);
+}
+
+/* Of so many columns that rows are compared in bf16 first: near neighbours and a proof for most. */
+static void neighbours_of_wide_rows_are_the_nearest_too(void **state)
+{
+    (void)state;
+    enum { WIDE_N = 900, WIDE_D = 130 };
+    cf_neighbours nb, alone;
+    float *x = clouds(WIDE_N, WIDE_D);
+    assert_int_equal(cf_neighbours_find(x, WIDE_N, WIDE_D, K, 2, &nb), CF_OK);
+    assert_int_equal(cf_neighbours_find(x, WIDE_N, WIDE_D, K, 1, &alone), CF_OK);
+    assert_memory_equal(nb.index, alone.index, WIDE_N * K * sizeof *nb.index);
+    assert_memory_equal(nb.distance, alone.distance, WIDE_N * K * sizeof *nb.distance);
+    for (int64_t i = 0; i < WIDE_N; i += 7)
+        for (int j = 0; j < K; j++)
+            assert_int_equal(
+                count_nearer(x, WIDE_N, WIDE_D, i, distance(x, WIDE_D, i, nb.index[i * K + j])), j);
+    cf_neighbours_fini(&alone);
+    cf_neighbours_fini(&nb);
+    free(x);
+}
+
+/* More rows in one place than are kept: no proof, so they are compared again as floats. */
+static void many_equal_wide_rows_are_compared_again(void **state)
+{
+    (void)state;
+    enum { WIDE_N = 600, WIDE_D = 64, EQUAL = 200 };
+    cf_neighbours nb;
+    float *x = clouds(WIDE_N, WIDE_D);
+    for (int64_t i = 1; i < EQUAL; i++) memcpy(x + i * WIDE_D, x, WIDE_D * sizeof *x);
+    assert_int_equal(cf_neighbours_find(x, WIDE_N, WIDE_D, K, 2, &nb), CF_OK);
+    for (int64_t i = 0; i < EQUAL; i++)
+        for (int j = 0; j < K; j++)
+            assert_true(nb.distance[i * K + j] == 0 && nb.index[i * K + j] < EQUAL);
     cf_neighbours_fini(&nb);
     free(x);
 }
@@ -189,6 +226,8 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(neighbours_are_the_nearest_rows),
+        cmocka_unit_test(neighbours_of_wide_rows_are_the_nearest_too),
+        cmocka_unit_test(many_equal_wide_rows_are_compared_again),
         cmocka_unit_test(equal_rows_come_in_order_of_their_index),
         cmocka_unit_test(too_many_neighbours_are_refused),
         cmocka_unit_test(trust_is_whole_for_a_picture_of_itself_and_half_for_noise),

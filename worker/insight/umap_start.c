@@ -4,13 +4,16 @@
  * fixed number of rounds leaves a picture that is part of both. */
 #include <math.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "kernels/base/mem.h"
 #include "kernels/math/philox.h"
 #include "worker/data/crew.h"
+#include "worker/insight/axes.h"
 #include "worker/insight/umap.h"
 
-enum { COMPONENT_ROUNDS = 40, GRAPH_ROUNDS = 200, SAMPLED = 4096, ROWS = 1024 };
+/* More axes are looked for than two, since these are then found in fewer rounds. */
+enum { GRAPH_ROUNDS = 200, SAMPLED = 1024, AXES = 8, ROWS = 256 };
 static const double extent = 10, noise = 1e-4;
 
 static double dot(const double *a, const double *b, int64_t n)
@@ -29,64 +32,29 @@ static void straighten(double *a, const double *b, int64_t n)
     for (int64_t i = 0; i < n; i++) a[i] = length > 0 ? a[i] / length : 0;
 }
 
-/* ---- principal components ---------------------------------------------------------------------
- */
-
-typedef struct components {
-    const float *x; /* [n][d] */
-    int64_t n, d, stride;
-    double *mean;    /* owned, [d] */
-    double *axes[2]; /* owned, [d] */
-    double *image;   /* owned, [d] */
-} components;
-
-/* image = covariance times axis, over every stride-th row. */
-static void multiply_covariance(const components *c, const double *axis)
+/* v: two functions [n] of the rows, their places along the two widest axes of SAMPLED of them. */
+static cf_err project(const float *x, int64_t n, int64_t d, double *v[2])
 {
-    for (int64_t j = 0; j < c->d; j++) c->image[j] = 0;
-    for (int64_t i = 0; i < c->n; i += c->stride) {
-        const float *row = c->x + i * c->d;
-        double along = 0;
-        for (int64_t j = 0; j < c->d; j++) along += ((double)row[j] - c->mean[j]) * axis[j];
-        for (int64_t j = 0; j < c->d; j++) c->image[j] += along * ((double)row[j] - c->mean[j]);
-    }
-}
-
-static void find_axes(components *c, uint32_t seed)
-{
-    for (int a = 0; a < 2; a++) {
-        cf_rng rng = cf_rng_at(seed, 0, 0, (uint32_t)a, CF_PURPOSE_UMAP);
-        for (int64_t j = 0; j < c->d; j++) c->axes[a][j] = (double)cf_rng_uniform(&rng) - 0.5;
-        straighten(c->axes[a], a > 0 ? c->axes[0] : NULL, c->d);
-        for (int round = 0; round < COMPONENT_ROUNDS; round++) {
-            multiply_covariance(c, c->axes[a]);
-            for (int64_t j = 0; j < c->d; j++) c->axes[a][j] = c->image[j];
-            straighten(c->axes[a], a > 0 ? c->axes[0] : NULL, c->d);
-        }
-    }
-}
-
-/* v: two functions [n] of the rows. */
-static cf_err project(const float *x, int64_t n, int64_t d, uint32_t seed, double *v[2])
-{
-    components c = {.x = x, .n = n, .d = d, .stride = (n + SAMPLED - 1) / SAMPLED};
+    int64_t rows = n < SAMPLED ? n : SAMPLED;
+    int r = d < AXES ? (int)d : AXES;
+    float *sample = NULL;
+    double *places = NULL;
+    cf_axes axes = {0};
     cf_err err = CF_OK;
-    CF_TRY_GOTO(cf_new(&c.mean, (size_t)d, sizeof *c.mean), out);
-    CF_TRY_GOTO(cf_new(&c.image, (size_t)d, sizeof *c.image), out);
-    for (int a = 0; a < 2; a++) CF_TRY_GOTO(cf_new(&c.axes[a], (size_t)d, sizeof *c.axes[a]), out);
+    CF_TRY_GOTO(cf_new(&sample, (size_t)rows * (size_t)d, sizeof *sample), out);
+    CF_TRY_GOTO(cf_new(&places, (size_t)n * 2, sizeof *places), out);
+    for (int64_t i = 0; i < rows; i++)
+        memcpy(sample + i * d, x + i * n / rows * d, (size_t)d * sizeof *x);
+    CF_TRY_GOTO(cf_axes_find(sample, rows, d, r, &axes), out);
+    axes.r = r < 2 ? r : 2;
+    cf_axes_project(&axes, x, n, places);
     for (int64_t i = 0; i < n; i++)
-        for (int64_t j = 0; j < d; j++) c.mean[j] += (double)x[i * d + j] / (double)n;
-    find_axes(&c, seed);
-    for (int64_t i = 0; i < n; i++)
-        for (int a = 0; a < 2; a++) {
-            v[a][i] = 0;
-            for (int64_t j = 0; j < d; j++)
-                v[a][i] += ((double)x[i * d + j] - c.mean[j]) * c.axes[a][j];
-        }
+        for (int a = 0; a < axes.r; a++) v[a][i] = places[i * axes.r + a];
+    for (int64_t i = 0; axes.r < 2 && i < n; i++) v[1][i] = v[0][i] * v[0][i];
 out:
-    for (int a = 0; a < 2; a++) free(c.axes[a]);
-    free(c.image);
-    free(c.mean);
+    cf_axes_fini(&axes);
+    free(places);
+    free(sample);
     return err;
 }
 
@@ -184,7 +152,7 @@ cf_err cf_umap_start(const float *x, int64_t d, const cf_umap_graph *graph,
         CF_TRY_GOTO(cf_new(&s.v[a], n, sizeof *s.v[a]), out);
         CF_TRY_GOTO(cf_new(&s.w[a], n, sizeof *s.w[a]), out);
     }
-    CF_TRY_GOTO(project(x, graph->n, d, options->seed, s.v), out);
+    CF_TRY_GOTO(project(x, graph->n, d, s.v), out);
     CF_TRY_GOTO(smooth(&s, options->threads), out);
     place(&s, options->seed, y);
 out:
