@@ -14,6 +14,7 @@
 #include "coordinator/auc.h"
 #include "coordinator/calibration.h"
 #include "coordinator/metrics.h"
+#include "kernels/base/mem.h"
 
 #define TINY 1e-12
 
@@ -302,6 +303,121 @@ static void one_fold_has_no_spread(void **state)
     cf_scheme_fini(&s);
 }
 
+static void set_site(cf_predictions *p, int64_t i, const char *site)
+{
+    assert_int_equal(cf_strdup(site, &p->sites[i]), CF_OK);
+}
+
+/* Munich: 2 of 3 right; Basel: 1 of 2; one row without a site, right. */
+static void sites_have_figures_of_their_own(void **state)
+{
+    (void)state;
+    static const char *const sites[] = {"Munich", "Basel", "Munich", "Basel", "Munich", ""};
+    static const int said[] = {0, 0, 1, 1, 0, 2}, labels[] = {0, 0, 1, 2, 1, 2};
+    cf_scheme s = abc_scheme();
+    cf_predictions p;
+    cf_metrics m;
+    assert_int_equal(cf_predictions_init(&p, 6, 3), CF_OK);
+    for (int i = 0; i < 6; i++) {
+        set_row(&p, i, i / 3, labels[i], said[i], 0.9);
+        set_site(&p, i, sites[i]);
+    }
+    assert_int_equal(cf_metrics_compute(&s, &p, &m), CF_OK);
+    assert_int_equal(m.n_sites, 3);
+    assert_string_equal(m.site_names[0], "");
+    assert_string_equal(m.site_names[1], "Basel");
+    assert_near(m.sites[1].accuracy, 1.0 / 2, TINY);
+    assert_near(m.sites[2].accuracy, 2.0 / 3, TINY);
+    assert_int_equal(m.sites[2].n, 3);
+    assert_null(m.left_out);
+    cf_metrics_fini(&m);
+    cf_predictions_fini(&p);
+    cf_scheme_fini(&s);
+}
+
+static void folds_that_are_sites_are_known_as_left_out(void **state)
+{
+    (void)state;
+    static const int folds[] = {4, 2, 4, 2, 7, 7};
+    static const char *const sites[] = {"Basel", "Munich", "Basel", "Munich", "Aachen", "Aachen"};
+    cf_scheme s = abc_scheme();
+    cf_predictions p;
+    cf_metrics m;
+    cf_buf out = {0};
+    assert_int_equal(cf_predictions_init(&p, 6, 3), CF_OK);
+    for (int i = 0; i < 6; i++) {
+        set_row(&p, i, folds[i], 0, i == 1 ? 1 : 0, 0.9);
+        set_site(&p, i, sites[i]);
+    }
+    assert_int_equal(cf_metrics_compute(&s, &p, &m), CF_OK);
+    assert_non_null(m.left_out);
+    assert_string_equal(m.site_names[m.left_out[0]], "Munich");
+    assert_string_equal(m.site_names[m.left_out[1]], "Basel");
+    assert_near(m.folds[0].accuracy, 0.5, TINY);
+    assert_int_equal(cf_metrics_write_json(&s, &m, &out), CF_OK);
+    assert_non_null(strstr(cf_buf_text(&out), "\"leave_one_site_out\": [\n    {\n      "
+                                              "\"site\": \"Munich\",\n      \"fold\": 2"));
+    cf_buf_fini(&out);
+    cf_metrics_fini(&m);
+    p.folds[0] = 7; /* Basel in two folds: no longer one site left out at a time */
+    assert_int_equal(cf_metrics_compute(&s, &p, &m), CF_OK);
+    assert_null(m.left_out);
+    cf_metrics_fini(&m);
+    cf_predictions_fini(&p);
+    cf_scheme_fini(&s);
+}
+
+static void too_many_sites_have_no_figures(void **state)
+{
+    (void)state;
+    char name[32];
+    cf_scheme s = abc_scheme();
+    cf_predictions p;
+    cf_metrics m;
+    assert_int_equal(cf_predictions_init(&p, CF_METRICS_MAX_SITES + 1, 3), CF_OK);
+    for (int i = 0; i <= CF_METRICS_MAX_SITES; i++) {
+        set_row(&p, i, 0, 0, 0, 0.9);
+        snprintf(name, sizeof name, "site %d", i);
+        set_site(&p, i, name);
+    }
+    assert_int_equal(cf_metrics_compute(&s, &p, &m), CF_OK);
+    assert_int_equal(m.n_sites, 0);
+    cf_metrics_fini(&m);
+    cf_predictions_fini(&p);
+    cf_scheme_fini(&s);
+}
+
+/* The same rows in the opposite order: counts and ranks give the same bits, sums of logarithms the
+ * same to rounding. */
+static void order_of_rows_does_not_matter(void **state)
+{
+    (void)state;
+    enum { N = 90 };
+    cf_scheme s = abc_scheme();
+    cf_predictions p, q;
+    cf_metrics m, n;
+    assert_int_equal(cf_predictions_init(&p, N, 3), CF_OK);
+    assert_int_equal(cf_predictions_init(&q, N, 3), CF_OK);
+    for (int i = 0; i < N; i++) {
+        int label = i % 3, said = i % 7 == 0 ? (i / 7) % 3 : label;
+        set_row(&p, i, i % 2, label, said, 0.4 + 0.01 * (i % 50));
+        set_row(&q, N - 1 - i, i % 2, label, said, 0.4 + 0.01 * (i % 50));
+    }
+    assert_int_equal(cf_metrics_compute(&s, &p, &m), CF_OK);
+    assert_int_equal(cf_metrics_compute(&s, &q, &n), CF_OK);
+    assert_near(n.pooled.mcc, m.pooled.mcc, 0);
+    assert_near(n.pooled.macro_auc, m.pooled.macro_auc, 0);
+    assert_near(n.folds[1].classes[2].average_precision, m.folds[1].classes[2].average_precision,
+                0);
+    assert_near(n.pooled.nll, m.pooled.nll, TINY);
+    assert_near(n.pooled.temperature, m.pooled.temperature, 1e-8);
+    cf_metrics_fini(&m);
+    cf_metrics_fini(&n);
+    cf_predictions_fini(&p);
+    cf_predictions_fini(&q);
+    cf_scheme_fini(&s);
+}
+
 static void foreign_predictions_are_refused(void **state)
 {
     (void)state;
@@ -377,6 +493,10 @@ int main(void)
         cmocka_unit_test(probability_zero_of_the_label_is_clipped),
         cmocka_unit_test(folds_are_in_order_with_mean_and_sample_sd),
         cmocka_unit_test(one_fold_has_no_spread),
+        cmocka_unit_test(sites_have_figures_of_their_own),
+        cmocka_unit_test(folds_that_are_sites_are_known_as_left_out),
+        cmocka_unit_test(too_many_sites_have_no_figures),
+        cmocka_unit_test(order_of_rows_does_not_matter),
         cmocka_unit_test(foreign_predictions_are_refused),
         cmocka_unit_test(a_thousand_and_one_folds_are_refused),
         cmocka_unit_test(json_has_documented_keys_and_null_for_undefined),
