@@ -63,9 +63,29 @@ static bool has_fold(const cf_saved *run, int64_t fold)
     return false;
 }
 
+/* What a row may call an image: its id, and where that is a file's path the ends of it that still
+ * have a folder ("BLA/BLA_00007.jpg"), since files packed before are given by their paths now. */
+static cf_err index_images(const cf_cells *cells, const int64_t *images, int64_t n, named **index,
+                           size_t *n_index)
+{
+    size_t most = 0, k = 0;
+    for (int64_t i = 0; i < n; i++, most++)
+        for (const char *c = cells->ids[images[i]]; *c != '\0'; c++) most += *c == '/';
+    CF_TRY(cf_new(index, most, sizeof **index));
+    for (int64_t i = 0; i < n; i++) {
+        const char *at = cells->ids[images[i]];
+        (*index)[k++] = (named){at, i};
+        while ((at = strchr(at, '/')) != NULL)
+            if (strchr(++at, '/') != NULL) (*index)[k++] = (named){at, i};
+    }
+    *n_index = k;
+    qsort(*index, k, sizeof **index, by_id);
+    return CF_OK;
+}
+
 /* Fills in the folds of images that a row names; the word "train" and what else is no number says
- * nothing. */
-static cf_err take_rows(const cf_saved *run, const cf_csv *csv, const named *index, int64_t n,
+ * nothing. Of two images with one name in the folds file either may get its fold. */
+static cf_err take_rows(const cf_saved *run, const cf_csv *csv, const named *index, size_t n,
                         int *folds)
 {
     int id = cf_csv_column(csv, "id"), fold = cf_csv_column(csv, "fold");
@@ -74,7 +94,7 @@ static cf_err take_rows(const cf_saved *run, const cf_csv *csv, const named *ind
     for (int64_t row = 1; row < csv->n_rows; row++) {
         int64_t value = 0;
         const named key = {cf_csv_cell(csv, row, id), 0};
-        const named *found = bsearch(&key, index, (size_t)n, sizeof *index, by_id);
+        const named *found = bsearch(&key, index, n, sizeof *index, by_id);
         if (found == NULL || !cf_text_integer(cf_csv_cell(csv, row, fold), &value)) continue;
         if (has_fold(run, value)) folds[found->place] = (int)value;
     }
@@ -88,15 +108,14 @@ cf_err cf_explain_folds(const cf_saved *run, const cf_cells *cells, const int64_
     char path[CF_PATH_MAX];
     cf_csv csv = {0};
     named *index = NULL;
+    size_t n_index = 0;
     cf_err err = CF_OK;
     for (int64_t i = 0; i < n; i++) folds[i] = -1;
     CF_TRY(cf_path_join(path, sizeof path, run->dir, "folds.csv"));
     if (cf_path_exists(path)) {
         CF_TRY(cf_csv_read(path, MAX_BYTES, &csv));
-        CF_TRY_GOTO(cf_new(&index, (size_t)n, sizeof *index), out);
-        for (int64_t i = 0; i < n; i++) index[i] = (named){cells->ids[images[i]], i};
-        qsort(index, (size_t)n, sizeof *index, by_id);
-        CF_TRY_GOTO(take_rows(run, &csv, index, n, folds), out);
+        CF_TRY_GOTO(index_images(cells, images, n, &index, &n_index), out);
+        CF_TRY_GOTO(take_rows(run, &csv, index, n_index, folds), out);
     }
     *n_unknown = 0;
     for (int64_t i = 0; i < n; i++) {

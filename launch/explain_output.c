@@ -39,6 +39,7 @@ void cf_explain_output_fini(cf_explain_output *o)
 static void plain_name(const char *id, char *name, size_t n)
 {
     enum { LONGEST = 150 };
+    id += strspn(id, "./");
     size_t length = strlen(id);
     if (length > LONGEST) id += length - LONGEST;
     snprintf(name, n, "%s", id);

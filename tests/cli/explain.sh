@@ -27,7 +27,7 @@ expect() { # CODE REGEX OPTIONS...: explain must end with CODE, and what it says
   shift 2
   tried=$((tried + 1))
   timeout 60 "$program" explain "$@" >out 2>err </dev/null || found=$?
-  if [ "$found" != "$code" ] || ! cat out err | grep -qE -- "$pattern"; then
+  if [ "$found" != "$code" ] || ! grep -qE -- "$pattern" out err; then
     complain "explain $*: exit $found, expected $code; expected /$pattern/ in:"
     sed 's/^/    /' out err
   fi
@@ -79,7 +79,9 @@ expect 0 '"layer": "stem"' run cells.cells --id "$a" -o stem --layer stem --meth
 check "no SmoothGrad was asked for" [ -z "$(find stem -name '*smooth*')" ]
 expect 0 "explained LYT" run cells.cells --id "$(grep '^EOS' run/folds.csv | head -n 1 | cut -d, -f1)" -o class \
   --class LYT --method gradcam
-expect 0 "not in the run's folds.csv: fold 0" run "phantoms/$a" -o file --method gradcam
+expect 0 "fold 1" run "$work/phantoms/$a" -o file --method gradcam # by the end of its path
+cp "phantoms/$a" other.png
+expect 0 "1 of 1 images are not in the run's folds.csv: fold 0" run other.png -o file --method gradcam
 
 # refusals, before anything is written
 expect 2 "layer 'stage9' is none of the network's: stem, .*$last" run cells.cells --id "$a" -o no --layer stage9
