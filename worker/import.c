@@ -72,7 +72,7 @@ static void warn_of_classes(const cf_import_job *job, const cf_safetensors *f)
 static cf_err import_fold(const cf_import_job *job, const cf_graph *g, int fold, float *values)
 {
     cf_safetensors f;
-    cf_weight_taken taken;
+    cf_weight_taken taken = {0};
     CF_TRY(cf_safetensors_open(job->files[fold], &f));
     warn_of_classes(job, &f);
     cf_err err = cf_weight_file_read(&f, g, job->scheme, CF_WEIGHT_USE_ALL, values,

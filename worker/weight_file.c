@@ -279,7 +279,7 @@ out:
 cf_err cf_weight_start(const cf_graph *g, const cf_config *config, const cf_scheme *scheme,
                        int fold, float *weights, float *state, cf_weight_taken *taken)
 {
-    cf_weight_taken own;
+    cf_weight_taken own = {0};
     cf_safetensors f;
     if (taken == NULL) taken = &own;
     *taken = (cf_weight_taken){0};
