@@ -243,11 +243,13 @@ static cf_err explain_copies(maker *m, const float *image, uint64_t hash, cf_exp
 
 static double score_of(const cf_scheme *s, int class, const float *logits)
 {
-    double peak = -INFINITY, sum = 0;
+    int top = -1;
+    double sum = 1; /* of the exponentials beside the highest */
     for (int o = 0; o < s->n_nodes; o++)
-        if (s->class_of[o] == class) peak = fmax(peak, (double)logits[o]);
+        if (s->class_of[o] == class && (top < 0 || logits[o] > logits[top])) top = o;
+    double peak = (double)logits[top]; /* every class has a node */
     for (int o = 0; o < s->n_nodes; o++)
-        if (s->class_of[o] == class) sum += exp((double)logits[o] - peak);
+        if (s->class_of[o] == class && o != top) sum += exp((double)logits[o] - peak);
     return peak + log(sum);
 }
 
