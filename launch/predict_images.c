@@ -12,6 +12,8 @@
 #include "launch/signals.h"
 #include "worker/data/pack.h"
 
+#define SCALE_TOLERANCE 0.05 /* a pixel's size is seldom known better */
+
 static bool is_cells(const char *path)
 {
     const char *dot = strrchr(path, '.');
@@ -39,6 +41,11 @@ static cf_err open_cells(const cf_predict_wishes *w, const cf_saved *run, cf_cel
     if (run->height > 0 && (cells->height != run->height || cells->width != run->width))
         cf_log_warn("%s holds images of %d x %d px, the run was trained on %d x %d", path,
                     cells->width, cells->height, run->width, run->height);
+    double scale = run->um_per_px > 0 ? cells->um_per_px / run->um_per_px : 0;
+    if (scale > 0 && (scale < 1 - SCALE_TOLERANCE || scale > 1 + SCALE_TOLERANCE))
+        cf_log_warn("%s has pixels of %.4g um, the run was trained on %.4g um: cells have another "
+                    "size than those it knows",
+                    path, cells->um_per_px, run->um_per_px);
     if (is_same_file(path, run->config.data_cells))
         cf_log_warn("%s is what the run was trained on: of it, a fold's network has only its own "
                     "test images not seen before",

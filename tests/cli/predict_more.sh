@@ -119,6 +119,14 @@ mv away.cells cells.cells
 expect 2 "not with --adapt-norm" run cells.cells --unlike 0.05 --adapt-norm -o x.csv
 expect 2 "--unlike" run cells.cells --unlike 0.9 -o x.csv
 
+# pixels of another size are said
+cp -r run scaled
+sed -i 's,^# images: 36 x 36 px.*,# images: 36 x 36 px\, 0.1 um/px,' scaled/run.yaml
+"$program" pack phantoms --scheme bm7 --size 36 --um-per-px 0.2 -o coarse.cells >/dev/null 2>&1 # 40 px of 0.2 um
+expect 0 "coarse.cells has pixels of 0.2222 um, the run was trained on 0.1 um" scaled coarse.cells -o x.csv
+expect 0 "images/s" run coarse.cells -o x.csv
+check "not where the run's are not known" bash -c '! grep -q "has pixels" err'
+
 # the differential count, with names of patients that are anything
 python3 - <<'P'
 import csv, glob
