@@ -148,7 +148,8 @@ function decode(text) {
 }
 
 function makeMap(canvas, data) {
-  var figure = canvas.parentNode, status = document.getElementById("map-status"), context = canvas.getContext("2d");
+  var figure = canvas.parentNode, status = document.getElementById("map-status");
+  var screen = canvas.getContext("2d"), layer = document.createElement("canvas"), context = layer.getContext("2d");
   var x = decode(data.x), y = decode(data.y), label = decode(data.label), predicted = decode(data.predicted), fold = decode(data.fold);
   var margin = 24, chosen = {}, current = -1, tip = document.createElement("div"), scale, left, top;
   var size = data.n <= 500 ? 6 : data.n <= 2000 ? 5 : data.n <= 10000 ? 4 : 2.6;
@@ -159,8 +160,8 @@ function makeMap(canvas, data) {
   function layout() {
     var ratio = Math.min(window.devicePixelRatio || 1, 2), width = canvas.clientWidth || 960;
     var height = Math.round(Math.min(Math.max(width * 0.66, 320), 720));
-    canvas.width = width * ratio;
-    canvas.height = height * ratio;
+    canvas.width = layer.width = width * ratio;
+    canvas.height = layer.height = height * ratio;
     canvas.style.height = height + "px";
     context.setTransform(ratio, 0, 0, ratio, 0, 0);
     scale = Math.min((width - 2 * margin) / Math.max(data.width, 1e-9), (height - 2 * margin) / Math.max(data.height, 1e-9));
@@ -220,13 +221,20 @@ function makeMap(canvas, data) {
       members[c].forEach(function (m) { mark(Number(c) < data.classes.length ? c % data.marks : 0, px(m), py(m), size); });
     });
     names(members, style);
-    if (current >= 0) {
-      context.strokeStyle = style.getPropertyValue("--p2").trim();
-      context.lineWidth = 2;
-      context.beginPath();
-      context.arc(px(current), py(current), size + 4, 0, 7);
-      context.stroke();
-    }
+    ring();
+  }
+  /* The points are drawn once, on a layer; what moves is the ring round one of them. */
+  function ring() {
+    var ratio = canvas.width / canvas.clientWidth;
+    screen.setTransform(1, 0, 0, 1, 0, 0);
+    screen.drawImage(layer, 0, 0);
+    if (current < 0) return;
+    screen.setTransform(ratio, 0, 0, ratio, 0, 0);
+    screen.strokeStyle = getComputedStyle(canvas).getPropertyValue("--p2").trim();
+    screen.lineWidth = 2;
+    screen.beginPath();
+    screen.arc(px(current), py(current), size + 4, 0, 7);
+    screen.stroke();
   }
   function code(k) { return k < data.classes.length ? data.classes[k] : "none"; }
   function tell(k) {
@@ -260,7 +268,7 @@ function makeMap(canvas, data) {
   }
   canvas.addEventListener("mousemove", function (event) {
     var box = canvas.getBoundingClientRect(), k = nearest(event.clientX - box.left, event.clientY - box.top);
-    if (k >= 0 && k !== current) { tell(k); draw(); }
+    if (k >= 0 && k !== current) { tell(k); ring(); }
   });
   canvas.addEventListener("mouseleave", function () { tip.hidden = true; });
   canvas.addEventListener("blur", function () { tip.hidden = true; });
@@ -268,7 +276,7 @@ function makeMap(canvas, data) {
     var step = event.key === "ArrowRight" || event.key === "ArrowDown" ? 1 : event.key === "ArrowLeft" || event.key === "ArrowUp" ? -1 : 0, k;
     if (!step) return;
     for (k = current + step; k >= 0 && k < data.n && !shown(k);) k += step;
-    if (k >= 0 && k < data.n) { tell(k); draw(); }
+    if (k >= 0 && k < data.n) { tell(k); ring(); }
     event.preventDefault();
   });
   addButtons(figure, data.classes.map(function (name, k) { return {number: k, name: name}; }), function (set) { chosen = set; draw(); });

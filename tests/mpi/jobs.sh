@@ -116,6 +116,7 @@ ranks)
   train three 3
   same one two
   same one three
+  cmp one/report.html three/report.html || fail "the pages of one and three workers differ"
   ;;
 thread)
   make_cells
