@@ -14,7 +14,8 @@ enum { DECIMALS = 3 };
 
 static double at(const void *record, size_t offset)
 {
-    return *(const double *)((const char *)record + offset);
+    const void *member = (const char *)record + offset;
+    return *(const double *)member;
 }
 
 /* ---- cells ---- */
