@@ -367,26 +367,6 @@ static void folds_that_are_sites_are_known_as_left_out(void **state)
     cf_scheme_fini(&s);
 }
 
-static void too_many_sites_have_no_figures(void **state)
-{
-    (void)state;
-    char name[32];
-    cf_scheme s = abc_scheme();
-    cf_predictions p;
-    cf_metrics m;
-    assert_int_equal(cf_predictions_init(&p, CF_METRICS_MAX_SITES + 1, 3), CF_OK);
-    for (int i = 0; i <= CF_METRICS_MAX_SITES; i++) {
-        set_row(&p, i, 0, 0, 0, 0.9);
-        snprintf(name, sizeof name, "site %d", i);
-        set_site(&p, i, name);
-    }
-    assert_int_equal(cf_metrics_compute(&s, &p, &m), CF_OK);
-    assert_int_equal(m.n_sites, 0);
-    cf_metrics_fini(&m);
-    cf_predictions_fini(&p);
-    cf_scheme_fini(&s);
-}
-
 /* The same rows in the opposite order: counts and ranks give the same bits, sums of logarithms the
  * same to rounding. */
 static void order_of_rows_does_not_matter(void **state)
@@ -495,7 +475,6 @@ int main(void)
         cmocka_unit_test(one_fold_has_no_spread),
         cmocka_unit_test(sites_have_figures_of_their_own),
         cmocka_unit_test(folds_that_are_sites_are_known_as_left_out),
-        cmocka_unit_test(too_many_sites_have_no_figures),
         cmocka_unit_test(order_of_rows_does_not_matter),
         cmocka_unit_test(foreign_predictions_are_refused),
         cmocka_unit_test(a_thousand_and_one_folds_are_refused),
