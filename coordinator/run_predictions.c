@@ -182,31 +182,36 @@ out:
     return err;
 }
 
-/* The cells file of a run, if it is still there and can be read; nothing is wrong otherwise: the
- * predictions stand without it. */
-static bool open_cells(const char *run_dir, cf_cells *cells)
+/* The cells file of a run, if it is still there and can be read (*open); nothing is wrong
+ * otherwise: the predictions stand without it. Only what is no fault of files (memory) is an error:
+ * it must not change a result. */
+static cf_err open_cells(const char *run_dir, cf_cells *cells, bool *open)
 {
     char path[CF_PATH_MAX];
     cf_config *config = NULL;
-    bool open = false;
-    if (cf_path_join(path, sizeof path, run_dir, "run.yaml") != CF_OK) return false;
-    if (!cf_path_exists(path) || cf_new(&config, 1, sizeof *config) != CF_OK) return false;
+    *open = false;
+    CF_TRY(cf_path_join(path, sizeof path, run_dir, "run.yaml"));
+    if (!cf_path_exists(path)) return CF_OK;
+    CF_TRY(cf_new(&config, 1, sizeof *config));
     cf_config_defaults(config);
-    if (cf_config_read(path, config) == CF_OK && config->data_cells[0] &&
-        cf_path_exists(config->data_cells))
-        open = cf_cells_open_any(config->data_cells, cells) == CF_OK;
+    cf_err err = cf_config_read(path, config);
+    if (err == CF_OK && config->data_cells[0] && cf_path_exists(config->data_cells)) {
+        err = cf_cells_open_any(config->data_cells, cells);
+        *open = err == CF_OK;
+    }
     free(config);
-    return open;
+    return err == CF_E_UNEXPECTED ? err : CF_OK;
 }
 
 cf_err cf_run_patients(const char *run_dir, cf_predictions *p, cf_patients_found *found)
 {
     cf_cells cells = {0};
-    bool all = true;
+    bool all = true, open = false;
     *found = CF_PATIENTS_IN_FILE;
     if (p->patients) return CF_OK;
     *found = CF_PATIENTS_NO_CELLS;
-    if (!open_cells(run_dir, &cells)) return CF_OK;
+    CF_TRY(open_cells(run_dir, &cells, &open));
+    if (!open) return CF_OK;
     cf_err err = CF_OK;
     *found = CF_PATIENTS_NONE;
     if (cells.patient_names.n > 0) {

@@ -10,9 +10,16 @@
 
 /* Checkpoints that a fold keeps, and the one being written. */
 enum { KEPT_AND_NEW = 3 };
-/* A line of predictions.csv: an id, and a probability of up to 24 characters for each node. Tables
- * and metrics of a fold are small beside that. */
-enum { LINE_BYTES = 128, COLUMN_BYTES = 24, TABLES_BYTES = 1 << 16 };
+/* A line of predictions.csv: an id, and a probability of up to 24 characters for each node. Metrics
+ * and event file of a fold, the tables of a run, and its page with plots and pictures, are not much
+ * beside that: 0.2, 0.1 and 2 MB with seven classes. */
+enum {
+    LINE_BYTES = 128,
+    COLUMN_BYTES = 24,
+    FOLD_BYTES = 1 << 18,
+    TABLES_BYTES = 1 << 16,
+    REPORT_BYTES = 1 << 22
+};
 
 static cf_err fold_path(const cf_space *s, int fold, const char *file, char path[CF_PATH_MAX])
 {
@@ -44,11 +51,11 @@ cf_err cf_space_needed(const cf_space *s, int64_t *bytes)
 {
     char path[CF_PATH_MAX];
     int64_t lines = s->n_images * (LINE_BYTES + (int64_t)s->n_nodes * COLUMN_BYTES);
-    *bytes = lines + TABLES_BYTES;
+    *bytes = lines + TABLES_BYTES + REPORT_BYTES;
     for (int fold = 0; fold < s->n_folds; fold++) {
         int64_t there = 0, wanted = KEPT_AND_NEW * s->checkpoint_bytes;
         if (s->only_fold >= 0 && fold != s->only_fold) continue;
-        *bytes += TABLES_BYTES;
+        *bytes += FOLD_BYTES;
         CF_TRY(fold_path(s, fold, "predictions.csv", path));
         if (cf_path_exists(path)) continue;
         CF_TRY(checkpoints_there(s, fold, &there));
@@ -68,8 +75,8 @@ cf_err cf_space_check(const cf_space *s)
     unsigned long long left = (unsigned long long)st.f_bavail * st.f_frsize;
     if ((unsigned long long)needed > left)
         return cf_fail(CF_E_DISK,
-                       "%s: this job needs %lld bytes for checkpoints and predictions, %llu bytes "
-                       "are free",
+                       "%s: this job needs %lld bytes for checkpoints, predictions and the report, "
+                       "%llu bytes are free",
                        s->dir, (long long)needed, left);
     cf_log_debug("%s: %lld bytes needed, %llu bytes are free", s->dir, (long long)needed, left);
     return CF_OK;

@@ -17,8 +17,8 @@ typedef struct cf_space {
 } cf_space;
 
 /* Bytes that the job will need beside those that it has already: (kept + 1) checkpoints for each of
- * its folds, since the new one is there before the old one goes, and predictions. A fold that has
- * its predictions is finished, and needs room for them alone. */
+ * its folds, since the new one is there before the old one goes, predictions, and the report. A
+ * fold that has its predictions is finished, and needs room for them alone. */
 CF_CHECKED cf_err cf_space_needed(const cf_space *s, int64_t *bytes);
 /* CF_E_DISK with bytes needed and free when they do not fit. Where the system shows no quota here,
  * the checkpoint written before the first step meets it (worker/store.h). */

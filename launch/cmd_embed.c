@@ -262,8 +262,8 @@ static cf_err run(int argc, char **argv)
 
 const cf_verb cf_verb_embed = {
     "embed", "a map of a run's test images, by what the last layer reads", "RUN [options]",
-    "RUN is a run folder of `train`. Each test image is seen by the network that was not trained "
-    "on\n"
+    "RUN is a run folder that `train` made. Each test image is seen by the network that was not "
+    "trained on\n"
     "it; what the last layer reads of it are its features. UMAP puts images with like features\n"
     "side by side: RUN/embed.csv (id,fold,label,predicted,x,y), RUN/embed.json,\n"
     "RUN/plots/embed.png and embed.svg; `report` shows the map, too.\n"

@@ -86,8 +86,11 @@ static cf_err begin(void *context, const char *run_dir, const char **absent)
     char path[CF_PATH_MAX];
     close_cells(images);
     images->absent[0] = '\0';
-    if (find_cells(run_dir, path) != CF_OK || path[0] == '\0' ||
-        cf_cells_open_any(path, &images->cells) != CF_OK) {
+    cf_err err = find_cells(run_dir, path);
+    bool named = err == CF_OK && path[0] != '\0';
+    if (named) err = cf_cells_open_any(path, &images->cells);
+    if (err == CF_E_UNEXPECTED) return err; /* memory: no reason to leave pictures out */
+    if (err != CF_OK || !named) {
         images->cells = (cf_cells){0};
         say_absent(images, path);
     }

@@ -292,12 +292,11 @@ static cf_err take_scheme(const char *path, const Cf__CellsHeader *h, cf_cells *
     if (!cf_wire_text(&h->scheme_name, name, sizeof name)) {
         return cf_fail(CF_E_DATA, "%s: header: scheme name is damaged", path);
     }
+    cf_err err = cf_scheme_parse(name, (const char *)h->scheme_text.data, h->scheme_text.len,
+                                 &cells->scheme);
     /* A scheme inside a data file is data: its faults are not the user's configuration. */
-    if (cf_scheme_parse(name, (const char *)h->scheme_text.data, h->scheme_text.len,
-                        &cells->scheme) != CF_OK) {
-        return cf_fail(CF_E_DATA, "%s: scheme in the header: %s", path, cf_err_text());
-    }
-    return CF_OK;
+    if (err == CF_E_USAGE) err = CF_E_DATA;
+    return cf_where(err, "%s: scheme in the header", path);
 }
 
 static cf_err take_header(const char *path, const Cf__CellsHeader *h, cf_cells *cells)
@@ -338,7 +337,8 @@ cf_err cf_cells_open_any(const char *path, cf_cells *cells)
         err = take_header(path, h, cells);
         cf__cells_header__free_unpacked(h, &budget.allocator);
     } else {
-        err = cf_fail(CF_E_DATA, "%s: header %s", path, cf_budget_fault(&budget));
+        err = cf_fail(budget.exhausted ? CF_E_UNEXPECTED : CF_E_DATA, "%s: header %s", path,
+                      cf_budget_fault(&budget));
     }
 out:
     if (err != CF_OK) cf_cells_close(cells);

@@ -12,7 +12,9 @@ static void *budget_alloc(void *user, size_t n)
         return NULL;
     }
     b->left -= n + BLOCK_OVERHEAD;
-    return malloc(n > 0 ? n : 1);
+    void *block = malloc(n > 0 ? n : 1);
+    b->exhausted = b->exhausted || block == NULL;
+    return block;
 }
 
 static void budget_free(void *user, void *block)
@@ -31,8 +33,9 @@ void cf_budget_init(cf_budget *b, size_t input_bytes)
 
 const char *cf_budget_fault(const cf_budget *b)
 {
-    return b->refused ? "needs more than twice its size and 64 MB of memory"
-                      : "is no valid message";
+    return b->refused     ? "needs more than twice its size and 64 MB of memory"
+           : b->exhausted ? "cannot be read: out of memory"
+                          : "is no valid message";
 }
 
 typedef struct sink {

@@ -45,10 +45,12 @@ typedef struct cf_budget {
     ProtobufCAllocator allocator; /* for ..__unpack and ..__free_unpacked */
     size_t left;                  /* bytes */
     bool refused;                 /* an allocation was over the budget */
+    bool exhausted;               /* the machine had no memory: no fault of the message */
 } cf_budget;
 /* The budget must not move between unpacking and freeing. */
 void cf_budget_init(cf_budget *b, size_t input_bytes);
-/* Why unpacking gave nothing: "needs more memory than ..." or "is no valid message". */
+/* Why unpacking gave nothing: "needs more memory than ...", "is no valid message", out of memory.
+ */
 const char *cf_budget_fault(const cf_budget *b);
 
 /* Appends the wire form; at most max_bytes, else CF_E_UNEXPECTED. */

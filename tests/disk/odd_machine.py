@@ -97,13 +97,13 @@ def fill_under_job(lab, disk, run):
 def tmpfs(lab, wanted):
     disk = os.path.join(lab.work, "disk")
     os.mkdir(disk)
-    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=1m", "cytofold", disk], stderr=subprocess.DEVNULL)
+    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=8m", "cytofold", disk], stderr=subprocess.DEVNULL)
     if mounted.returncode != 0:
         print("skipped: no tmpfs can be mounted here")
         return SKIPPED
     try:
         with open(os.path.join(disk, "ballast"), "wb") as f:
-            f.write(bytes(700 << 10))
+            f.write(bytes((8 << 20) - (324 << 10)))
         run = os.path.join(disk, "run")
         code, text = lab.train(run, 1)
         require(code == 5 and names_figures(text, run), "a disk too small: exit %d: %s" % (code, text))

@@ -168,7 +168,7 @@ static void take_scores(cf_explainer *e, double *lowest, double *highest)
         double peak = (double)z[0], sum = 0;
         for (int o = 1; o < e->n_nodes; o++) peak = fmax(peak, (double)z[o]);
         for (int o = 0; o < e->n_nodes; o++) sum += exp((double)z[o] - peak);
-        double score = peak + log(sum);
+        double score = peak + log(fmax(sum, 1)); /* the largest alone adds 1 */
         e->scores[i] = score;
         e->factors[i] = -(double)n * (1 + exp(score - e->constant)); /* -n / (1 - P) */
         *lowest = fmin(*lowest, score);
