@@ -4,7 +4,7 @@
 packages_build="gcc libc6-dev ninja-build cmake pkgconf libopenmpi-dev openmpi-bin libdnnl-dev
   libprotobuf-c-dev protobuf-c-compiler libyaml-dev libjansson-dev libpng-dev libjpeg-dev libtiff-dev
   libxxhash-dev libcairo2-dev libvlfeat-dev"
-packages_test="libcmocka-dev g++ python3 procps"
+packages_test="libcmocka-dev g++ python3 procps protobuf-compiler"
 
 # packages_missing NAME...: prints those that are not installed.
 packages_missing() {
