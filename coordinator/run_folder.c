@@ -48,7 +48,7 @@ static cf_err write_run_yaml(const cf_config *c, const cf_cells *cells, const cf
     uint64_t hash = 0;
     CF_TRY(cf_config_hash(c, &hash));
     cf_buf_printf(&yaml, "# cytofold %s\n# configuration: %016llx\n# data and folds: %016llx\n",
-                  CYTOFOLD_VERSION, (unsigned long long)hash, (unsigned long long)run->data_hash);
+                  CYTOFOLD_VERSION, (unsigned long long)hash, (unsigned long long)run->folds_hash);
     cf_buf_printf(&yaml, "# images: %d x %d px, %.9g um/px\n", cells->width, cells->height,
                   cells->um_per_px);
     if (run->init_hash != 0)
@@ -63,11 +63,11 @@ static cf_err write_run_yaml(const cf_config *c, const cf_cells *cells, const cf
 /* Initial weights are part of what a result is a function of: by their bytes, not by their name. */
 static cf_err hash_data(const cf_config *c, const cf_cells *cells, cf_run_folder *run)
 {
-    run->data_hash = cf_folds_hash(cells, run->fold_of);
+    run->folds_hash = run->data_hash = cf_folds_hash(cells, run->fold_of);
     run->init_hash = 0;
     if (c->model_init[0] == '\0') return CF_OK;
     CF_TRY(cf_where(cf_safetensors_hash(c->model_init, &run->init_hash), "model.init"));
-    const uint64_t both[2] = {run->data_hash, run->init_hash};
+    const uint64_t both[2] = {run->folds_hash, run->init_hash};
     run->data_hash = cf_hash64(both, sizeof both);
     return CF_OK;
 }
@@ -152,10 +152,20 @@ static cf_err check_init(const cf_run_folder *run, const cf_config *c, const cha
     unsigned long long then = 0, now = run->init_hash;
     if (line != NULL) then = strtoull(line + strlen("\n" INIT_MARK), NULL, 16);
     if (then == now) return CF_OK;
+    if (now == 0)
+        return cf_fail(CF_E_USAGE,
+                       "%s was started from initial weights (%016llx), and model.init names none "
+                       "now; give another --run folder or the old file",
+                       run->dir, then);
+    if (then == 0)
+        return cf_fail(CF_E_USAGE,
+                       "%s was started without model.init, which is %s now; give another --run "
+                       "folder or leave it out",
+                       run->dir, c->model_init);
     return cf_fail(CF_E_USAGE,
                    "%s was started with other initial weights (%016llx) than model.init has now "
-                   "(%s%s%016llx); give another --run folder or the old file",
-                   run->dir, then, c->model_init, now != 0 ? " " : "none: ", now);
+                   "(%s %016llx); give another --run folder or the old file",
+                   run->dir, then, c->model_init, now);
 }
 
 static cf_err resume_folder(const cf_config *c, const cf_cells *cells, const char *run_yaml,
@@ -172,7 +182,7 @@ static cf_err resume_folder(const cf_config *c, const cf_cells *cells, const cha
     run->resumed = true;
     CF_TRY(cf_file_read(run_yaml, 1 << 20, &text, &n));
     cf_err err = check_init(run, c, text);
-    snprintf(mark, sizeof mark, "# data and folds: %016llx\n", (unsigned long long)run->data_hash);
+    snprintf(mark, sizeof mark, "# data and folds: %016llx\n", (unsigned long long)run->folds_hash);
     bool same = strstr(text, mark) != NULL;
     free(text);
     CF_TRY(err);

@@ -10,11 +10,12 @@
 typedef struct cf_run_folder {
     const char *dir; /* borrowed */
     int n_folds;
-    uint8_t *fold_of;   /* owned, [n] */
-    uint64_t data_hash; /* images, labels, folds, and the weights that training starts from */
-    uint64_t init_hash; /* of model.init's file; 0: none */
-    bool resumed;       /* run.yaml was there before */
-    cf_run_lock *lock;  /* owned; NULL when opened without one */
+    uint8_t *fold_of;    /* owned, [n] */
+    uint64_t folds_hash; /* images, labels and folds: run.yaml's mark */
+    uint64_t data_hash;  /* the same with the weights that training starts from: a checkpoint's */
+    uint64_t init_hash;  /* of model.init's file; 0: none */
+    bool resumed;        /* run.yaml was there before */
+    cf_run_lock *lock;   /* owned; NULL when opened without one */
 } cf_run_folder;
 
 /* New folder: makes it, splits (or reads data.folds_file), writes scheme.yaml, folds.csv, run.yaml

@@ -18,7 +18,7 @@ const cf_verb cf_verb_import = {
     .summary = "weights of another program as a run that predicts",
     .usage = "FILE.safetensors... -o RUN [--scheme S] [--config FILE] [--set KEY=VALUE]...",
     .details =
-        "Makes a run folder that `predict`, `export` and `inspect` open. Several files become the\n"
+        "Makes a run folder that `predict`, `explain` and `export` open. Several files become the\n"
         "folds of one run, in the order given. Tensors are found under torchvision's and timm's\n"
         "names or our own. A file of `cytofold export` brings its scheme and configuration with\n"
         "it; for others --scheme says what the outputs are, and the configuration what the "

@@ -80,6 +80,9 @@ cf_err cf_setup_init(cf_setup *setup, const char *config_path, const cf_strings 
     bool found = false;
     CF_TRY(make_absolute(config, strcmp(init, config->model_init) != 0, config->model_init,
                          sizeof init, &found));
+    if (config->model_init[0] != '\0' && !found)
+        return cf_fail(CF_E_DATA, "%s: model.init: no such file: %s", config->path,
+                       config->model_init);
     CF_TRY(make_absolute(config, strcmp(folds, config->data_folds_file) != 0,
                          config->data_folds_file, sizeof folds, &found));
     CF_TRY(make_absolute(config, strcmp(cells, config->data_cells) != 0, config->data_cells,

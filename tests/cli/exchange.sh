@@ -127,6 +127,7 @@ check "from other weights" bash -c '! cmp -s run/fold-0/predictions.csv start/fo
 check "trains from it on two ranks" "$program" train "${job[@]}" --run start2 --workers 2 \
   --set model.init=torchvision-0.safetensors >/dev/null 2>start2.log
 for k in 0 1 2; do check "same bits on two ranks" cmp start/fold-$k/checkpoint-2.ckpt start2/fold-$k/checkpoint-2.ckpt; done
+check "a map of such a run" "$program" embed start --neighbors 5 >/dev/null
 cp -r start resumed
 rm -r resumed/fold-1 resumed/fold-2/checkpoint-2.ckpt
 check "goes on" train resumed --set model.init=torchvision-0.safetensors
@@ -172,7 +173,7 @@ check "another file is refused" bash -c '! "$0" "$@" 2>other.log' "$program" tra
 check "both are named" grep -qE "other initial weights \([0-9a-f]{16}\) than model.init has now \(.*named.safetensors " \
   other.log
 check "none is refused" bash -c '! "$0" "$@" 2>other.log' "$program" train "${job[@]}" --run named --workers 1
-check "as such" grep -q "other initial weights" other.log
+check "as such" grep -q "started from initial weights" other.log
 check "one is refused where none was" bash -c '! "$0" "$@" 2>other.log' "$program" train "${job[@]}" --run run \
   --workers 1 --set model.init=named.safetensors
 cp torchvision-0.safetensors moved.safetensors
