@@ -183,6 +183,9 @@ cf_err cf_sweep_report_write(const char *dir, cf_buf *table)
 cf_err cf_sweep_report_if_whole(const char *dir)
 {
     cf_sweep_results r;
+    bool whole = false;
+    CF_TRY(cf_sweep_results_whole(dir, &whole));
+    if (!whole) return CF_OK;
     cf_err err = cf_sweep_results_read(dir, &r);
     if (err == CF_OK && r.n_finished == r.sweep.n_points) err = save_all(dir, &r, NULL);
     cf_sweep_results_fini(&r);

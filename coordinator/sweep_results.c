@@ -114,6 +114,26 @@ cf_err cf_sweep_results_read(const char *dir, cf_sweep_results *r)
     return check_same_rows(dir, r);
 }
 
+cf_err cf_sweep_results_whole(const char *dir, bool *whole)
+{
+    char path[CF_PATH_MAX];
+    cf_sweep sweep = {0};
+    cf_err err = CF_OK;
+    *whole = false;
+    CF_TRY(cf_path_join(path, sizeof path, dir, "sweep.yaml"));
+    CF_TRY_GOTO(cf_sweep_read(path, NULL, &sweep), out);
+    *whole = sweep.n_points > 0;
+    for (int point = 0; point < sweep.n_points && *whole; point++) {
+        int n_folds = 0;
+        CF_TRY_GOTO(cf_sweep_folder_point(dir, point, path), out);
+        CF_TRY_GOTO(count_folds(path, &n_folds), out);
+        CF_TRY_GOTO(has_all_folds(path, n_folds, whole), out);
+    }
+out:
+    cf_sweep_fini(&sweep);
+    return err;
+}
+
 void cf_sweep_results_fini(cf_sweep_results *r)
 {
     for (int point = 0; point < r->sweep.n_points && r->rows != NULL; point++) {

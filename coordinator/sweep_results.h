@@ -24,6 +24,8 @@ typedef struct cf_sweep_results {
 /* Reads DIR/sweep.yaml and the points. All have the same images in the same order: CF_E_DATA where
  * two differ, and where no point is finished. Release with fini in any case. */
 CF_CHECKED cf_err cf_sweep_results_read(const char *dir, cf_sweep_results *r);
+/* Whether every point has the predictions of all its folds; looks at names of files only. */
+CF_CHECKED cf_err cf_sweep_results_whole(const char *dir, bool *whole);
 void cf_sweep_results_fini(cf_sweep_results *r);
 
 #endif

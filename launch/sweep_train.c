@@ -50,6 +50,7 @@ struct sweep_train {
     int64_t start_ns;
     pthread_mutex_t mutex;  /* of what follows */
     int n_taken, n_running; /* points; lanes */
+    bool failing;           /* a lane is ending the job */
 };
 
 /* The whole job ends here: the other ranks cannot be told. */
@@ -78,6 +79,16 @@ static bool take_next(void *context)
     char reason[400];
     if (!cf_stop_word_heard(&l->whole->stop, reason)) l->next = take_point(l->whole);
     return l->next >= 0;
+}
+
+/* Whether this lane's failure is the first: it ends the job, with its code. */
+static bool is_first_failure(sweep_train *s)
+{
+    pthread_mutex_lock(&s->mutex);
+    bool first = !s->failing;
+    s->failing = true;
+    pthread_mutex_unlock(&s->mutex);
+    return first;
 }
 
 static int count_running(sweep_train *s, int change)
@@ -139,11 +150,12 @@ static cf_err train_point(lane *l)
     return err;
 }
 
-/* The others save what they have; then the job ends with this error. */
+/* The others save what they have; then the job ends with the first error. Does not return. */
 static void fail(lane *l, cf_err err)
 {
     sweep_train *s = l->whole;
     cf_buf text = {0};
+    bool first = is_first_failure(s);
     cf_buf_printf(&text, "(");
     cf_sweep_describe(&s->sweep->sweep, l->point, &text);
     cf_buf_printf(&text, ") %s", cf_err_text());
@@ -152,6 +164,7 @@ static void fail(lane *l, cf_err err)
     cf_stop_word_say(&s->stop, "another point has failed");
     int64_t deadline = cf_clock_ns() + SAVE_GRACE_NS;
     count_running(s, -1);
+    while (!first) cf_sleep_ns(LOOK_NS); /* until the process ends */
     while (count_running(s, 0) > 0 && cf_clock_ns() < deadline) cf_sleep_ns(LOOK_NS);
     cf_run_lock_release(s->lock);
     die(s, err, cf_buf_text(&text));

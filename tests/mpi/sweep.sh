@@ -124,10 +124,11 @@ points)
 array) # job arrays: a point a task, and a fold of a point a task; the last one writes the report
   make_cells
   train sweep.yaml whole 2
+  train sweep.yaml array 1 --point 1 --fold 2 # before any point is whole
   for point in 0 2 3; do train sweep.yaml array 1 --point "$point"; done
   [ ! -e array/sweep.json ] || fail "a report before all points are there"
   "$program" report array | grep -q "Not finished: point-001 of 4" || fail "the missing point is not named"
-  for fold in 2 0 1; do train sweep.yaml array 1 --point 1 --fold "$fold"; done
+  for fold in 0 1; do train sweep.yaml array 1 --point 1 --fold "$fold"; done
   same_points whole array
   cmp whole/sweep.json array/sweep.json || fail "another report of the array"
   ;;
@@ -179,6 +180,13 @@ fails) # a point that diverges: named, with its code; the others keep what they 
   "$program" report run >report.out
   grep -q "Not finished: point-002, point-003 of 4" report.out || fail "who is missing is not named"
   grep -q "$(basename "$first" .error) failed: .*step" report.out || fail "why it is missing is not told: $(cat report.out)"
+  for n in 1 2 3; do # both lanes diverge at about the same time: one of them ends the job
+    code=0
+    "$program" train sweep.yaml --run "both$n" --workers 2 "${options[@]}" --set train.schedule=constant \
+      --set 'sweep.train.learning_rate=[1e30, 9e29]' >out 2>err || code=$?
+    [ "$code" = 7 ] || { cat err >&2; fail "two points that diverge: exit $code, expected 7"; }
+    [ ! -e "both$n/run.lock" ] || fail "the lock is left"
+  done
   ;;
 busy) # a job of all points and one of a single point do not meet
   make_cells
