@@ -121,7 +121,7 @@ static cf_err make_picture(const wishes *w, const uint8_t *fold_of, cf_embed *e)
     cf_log_info("map of %lld images in %.1f s", (long long)e->common.n,
                 (double)(cf_clock_ns() - start_ns) / 1e9);
     if (cf_signals_caught() != 0) return cf_fail(CF_E_UNEXPECTED, "interrupted");
-    return measure(e, 0);
+    return measure(e, e->options.threads);
 }
 
 static void describe(const cf_embed *e, const char *dir)
@@ -195,6 +195,7 @@ static cf_err embed(const wishes *w, const char *dir)
     CF_TRY_GOTO(cf_saved_open(dir, run), out);
     CF_TRY_GOTO(choose_folds(w, run), out);
     CF_TRY_GOTO(set_config(w, &run->config), out);
+    e.options.threads = (int)run->config.run_threads;
     CF_TRY_GOTO(cf_run_cells_open(run, w->cells, &data), out);
     CF_TRY_GOTO(check_outputs(w, run->dir), out);
     cf_signals_catch();

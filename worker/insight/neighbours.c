@@ -214,7 +214,9 @@ static cf_err benches_init(search *s, int threads)
                               sizeof *b->short_rows));
         CF_TRY(cf_new_aligned(&b->tile, (size_t)THEIRS * (size_t)s->d, sizeof *b->tile));
         /* Processors without bf16 multiply floats. */
-        if (cf_cpu_tiles_create(MINE, THEIRS, s->d, &b->tiles) != CF_OK) s->rounded = false;
+        cf_err err = cf_cpu_tiles_create(MINE, THEIRS, s->d, &b->tiles);
+        if (err == CF_E_DEVICE) s->rounded = false;
+        if (err != CF_OK && err != CF_E_DEVICE) return err;
     }
     return CF_OK;
 }

@@ -50,7 +50,8 @@ CF_INLINE cf_vec power_of(cf_vec base, float exponent)
     cf_vec s = (m - 1.0f) / (m + 1.0f), z = s * s;
     cf_vec log2 = __builtin_convertvector(e, cf_vec) +
                   s * (2.885390082f + z * (0.961796694f + z * (0.577078016f + z * 0.412198583f)));
-    cf_vec x = log2 * exponent;
+    cf_vec x = log2 * exponent, least = cf_vec_set(-126);
+    x = cf_vec_select(x < least, least, x); /* below it 2^x is no normal number: near enough to 0 */
     cf_ivec whole = __builtin_convertvector(x, cf_ivec); /* towards 0: f is in (-1, 1) */
     cf_vec f = (x - __builtin_convertvector(whole, cf_vec)) * 0.5f;
     cf_vec part =
