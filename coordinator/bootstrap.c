@@ -183,8 +183,10 @@ cf_err cf_bootstrap(const cf_scheme *s, const cf_predictions *p,
     no_intervals(&m->low);
     no_intervals(&m->high);
     cf_parallel_for((b.n_resamples + CF_LANES - 1) / CF_LANES, b.n_threads, run_block, &b);
+    /* A single patient is drawn again and again: that says nothing. */
+    int n_told = b.resampler.n_units > 1 ? b.n_resamples : 0;
     for (int i = 0; i < b.n_figures; i++)
-        cf_resample_interval(b.values + (int64_t)i * b.n_resamples, b.n_resamples,
+        cf_resample_interval(b.values + (int64_t)i * b.n_resamples, n_told,
                              figure_at(s, &m->low, i), figure_at(s, &m->high, i));
     m->resampling =
         (cf_resampling){b.n_resamples, options->seed, cf_resampler_by_patient(&b.resampler),

@@ -196,7 +196,7 @@ static void put_difference(const compare *w, int i, cf_difference *d)
     d->b = figure(&w->scratches[0].b, i);
     d->difference = d->a - d->b;
     d->low = d->high = d->p = (double)NAN;
-    if (w->n_resamples < 1) return;
+    if (w->n_resamples < 1 || w->resampler.n_units < 2) return; /* one patient says nothing */
     d->p = two_sided(values, w->n_resamples);
     cf_resample_interval(values, w->n_resamples, &d->low, &d->high);
 }

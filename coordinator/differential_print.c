@@ -74,7 +74,8 @@ static void put_row(const cf_differential_group *g, const char *kind, const char
 
 static cf_share unlike_share(const cf_differential_group *g)
 {
-    cf_share s = {.count = g->n_unlike, .share = (double)g->n_unlike / (double)g->n, .by_p = NAN};
+    cf_share s = {
+        .count = g->n_unlike, .share = (double)g->n_unlike / (double)g->n, .by_p = (double)NAN};
     cf_wilson(g->n_unlike, g->n, &s.low, &s.high);
     return s;
 }

@@ -54,7 +54,7 @@ static cf_err put_prediction_hashes(const cf_page *p, cf_buf *out)
  * machine's and no part of the result. */
 static void put_line(cf_buf *out, const char *line, size_t n)
 {
-    static const char *const paths[] = {"  cells: ", "  folds_file: "};
+    static const char *const paths[] = {"  cells: ", "  scheme: ", "  folds_file: ", "  init: "};
     char text[2048];
     snprintf(text, sizeof text, "%.*s", (int)(n < sizeof text ? n : sizeof text - 1), line);
     for (size_t i = 0; i < sizeof paths / sizeof paths[0]; i++) {

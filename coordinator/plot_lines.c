@@ -57,6 +57,7 @@ static cf_err place(const cf_axes *a, const cf_plot_series *s, double **xy, int6
         /* a step shorter than a twentieth of a px changes nothing that can be seen */
         bool tiny = *n >= 2 && isfinite(y) && i + 1 < s->n && fabs(x - p[-2]) < 0.05 &&
                     fabs(y - p[-1]) < 0.05;
+        if (s->marked) straight = tiny = false; /* every point is to be seen */
         if (tiny) continue;
         if (straight) p -= 2;
         p[0] = x;

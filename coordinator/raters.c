@@ -298,12 +298,13 @@ static cf_rated_figure *figure_at(cf_rater_study *out, int i)
     return i % 2 == 0 ? &c->agreement : &c->kappa;
 }
 
-static void set_intervals(cf_rater_study *out, double *values, int64_t stride)
+/* n_units: what is drawn; a single patient is drawn again and again, which says nothing. */
+static void set_intervals(cf_rater_study *out, double *values, int64_t stride, int64_t n_units)
 {
     for (int i = 0; i < 2 * out->n_pairs + 2; i++) {
         cf_rated_figure *f = figure_at(out, i);
         cf_resample_interval(values + i * stride, out->n_resamples, &f->low, &f->high);
-        if (out->n_resamples == 0) f->low = f->high = (double)NAN;
+        if (out->n_resamples == 0 || n_units < 2) f->low = f->high = (double)NAN;
     }
 }
 
@@ -325,7 +326,7 @@ static cf_err fill_figures(work *w, const cf_resampler *sampler, cf_rater_study 
         cf_resample(sampler, (uint32_t)first, units, weights);
         measure(w, out, weights, values + first, stride);
     }
-    set_intervals(out, values, stride);
+    set_intervals(out, values, stride, sampler->n_units);
 out:
     free(values);
     free(units);

@@ -4,6 +4,8 @@
 #include <stdint.h>
 #include <stdio.h>
 
+#include "kernels/base/log.h"
+
 static double sureness(const cf_predictions *p, int64_t row)
 {
     return p->p[row * p->n_classes + p->predicted[row]];
@@ -58,6 +60,11 @@ cf_err cf_tensorboard_errors(const cf_scheme *s, const cf_predictions *p,
                  s->classes[p->labels[rows[i]]].code, s->classes[p->predicted[rows[i]]].code);
         cf_buf_clear(&jpeg);
         err = source->picture(source->context, p->ids[rows[i]], CF_TENSORBOARD_TILE_PX, &jpeg);
+        if (err == CF_E_DATA) { /* a damaged image costs its tile, not the other figures */
+            cf_log_warn("%s", cf_err_text());
+            err = CF_OK;
+            continue;
+        }
         if (err != CF_OK || jpeg.len == 0 || !size_of_jpeg(&jpeg, &width, &height)) continue;
         err = cf_events_image(place, tag, width, height, jpeg.data, jpeg.len, out);
     }

@@ -81,7 +81,7 @@ double cf_unlike_look(const cf_unlike *u, const double figures[CF_LOOK_FIGURES])
 static double nearest_centre(const cf_unlike *u, const cf_unlike_fold *f, const double *unit,
                              double *y)
 {
-    double best = INFINITY;
+    double best = (double)INFINITY;
     substitute(f->factor, u->d, unit, y);
     for (int k = 0; k < u->n_classes; k++) {
         const float *c = f->centres + k * u->d;
@@ -100,7 +100,7 @@ double cf_unlike_features(const cf_unlike *u, int fold, const float *features, d
         make_unit(features, u->d, scratch);
         return nearest_centre(u, &u->folds[f], scratch, scratch) / u->folds[f].scale;
     }
-    return NAN;
+    return (double)NAN;
 }
 
 double cf_unlike_threshold(const float *sorted, int64_t n, double rate)

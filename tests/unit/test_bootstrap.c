@@ -159,6 +159,21 @@ static void patients_widen_intervals(void **state)
     cf_scheme_fini(&s);
 }
 
+static void one_patient_alone_gives_no_interval(void **state)
+{
+    (void)state;
+    cf_scheme s = abc_scheme();
+    cf_predictions p;
+    random_rows(&p, 50, 3);
+    name_patients(&p, 50);
+    cf_metrics m = must_compute(&s, &p, 100, 0);
+    assert_int_equal(m.resampling.n_units, 1);
+    assert_true(isnan(m.low.accuracy) && isnan(m.high.accuracy));
+    cf_metrics_fini(&m);
+    cf_predictions_fini(&p);
+    cf_scheme_fini(&s);
+}
+
 static void images_without_a_patient_stand_for_themselves(void **state)
 {
     (void)state;
@@ -296,6 +311,7 @@ int main(void)
         cmocka_unit_test(threads_do_not_change_a_bit),
         cmocka_unit_test(intervals_hold_the_figure_and_shrink_with_images),
         cmocka_unit_test(patients_widen_intervals),
+        cmocka_unit_test(one_patient_alone_gives_no_interval),
         cmocka_unit_test(images_without_a_patient_stand_for_themselves),
         cmocka_unit_test(weighted_areas_are_those_of_repeated_rows),
         cmocka_unit_test(interval_is_the_central_part),

@@ -170,6 +170,27 @@ static void only_common_images_count_and_sides_swap_signs(void **state)
     cf_scheme_fini(&s);
 }
 
+/* Every resample is the same rows: no spread, which is not the same as none in the world. */
+static void one_patient_gives_no_interval_and_no_p(void **state)
+{
+    (void)state;
+    cf_scheme s = ab_scheme();
+    cf_predictions a, b;
+    cf_comparison c;
+    make(&a, 80, 0, 5);
+    make(&b, 80, 0, 20);
+    assert_int_equal(cf_new(&a.patients, (size_t)a.n, sizeof *a.patients), CF_OK);
+    for (int64_t i = 0; i < a.n; i++) assert_int_equal(cf_strdup("P1", &a.patients[i]), CF_OK);
+    assert_int_equal(cf_compare(&s, &a, &b, &OPTIONS, &c), CF_OK);
+    assert_int_equal(c.resampling.n_units, 1);
+    assert_true(c.accuracy.difference < 0);
+    assert_true(isnan(c.accuracy.p) && isnan(c.accuracy.low) && isnan(c.accuracy.high));
+    cf_comparison_fini(&c);
+    cf_predictions_fini(&a);
+    cf_predictions_fini(&b);
+    cf_scheme_fini(&s);
+}
+
 static void other_folds_have_no_fold_test(void **state)
 {
     (void)state;
@@ -259,6 +280,7 @@ int main(void)
         cmocka_unit_test(folds_are_tested_with_the_corrected_variance),
         cmocka_unit_test(a_run_does_not_differ_from_itself),
         cmocka_unit_test(only_common_images_count_and_sides_swap_signs),
+        cmocka_unit_test(one_patient_gives_no_interval_and_no_p),
         cmocka_unit_test(other_folds_have_no_fold_test),
         cmocka_unit_test(what_cannot_be_compared_is_refused_by_name),
         cmocka_unit_test(both_forms_name_the_sides_and_figures),

@@ -45,7 +45,7 @@ static int set_up(void **state)
         return -1;
     memcpy(f->rows.p, p, sizeof p);
     for (int i = 0; i < ROWS; i++) {
-        char id[16];
+        char id[32];
         snprintf(id, sizeof id, "cell-%d", i);
         f->rows.ids[i] = strdup(id);
         f->rows.predicted[i] = cf_scheme_highest(&f->scheme, p[i]);

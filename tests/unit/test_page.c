@@ -53,9 +53,12 @@ static void make_hostile(const cf_scheme *s, const char *run)
         "{\"event\": \"epoch\", \"fold\": 0, \"epoch\": 1, \"loss\": 2.5, \"accuracy\": 0.5}\n"
         "{\"event\": \"epoch\", \"fold\": 0, \"epoch\": 2, \"loss\": 1.5, \"accuracy\": 0.7}\n"
         "{\"event\": \"epoch\", \"fold\": 1, \"epoch\": 1, \"lo";
-    static const char yaml[] = "# cytofold <1>\n# configuration: &\ndata:\n"
-                               "  cells: \"/home/<me>/x.cells\"\ntrain:\n  epochs: 2\n"
-                               "run:\n  threads: 77\n";
+    static const char yaml[] =
+        "# cytofold <1>\n# configuration: &\ndata:\n"
+        "  cells: \"/home/<me>/x.cells\"\n  scheme: "
+        "\"/home/<me>/s.yaml\"\nmodel:\n  init: \"/home/<me>/w.safetensors\"\n"
+        "train:\n  epochs: 2\n"
+        "run:\n  threads: 77\n";
     char path[CF_PATH_MAX];
     cf_predictions p;
     in_folder(path, run, "fold-0");

@@ -161,8 +161,8 @@ static cf_err aim(cf_explainer *e, int class, double constant)
 static void take_scores(cf_explainer *e, double *lowest, double *highest)
 {
     int n = e->target.batch, row = e->x.n_rows + 1;
-    *lowest = INFINITY;
-    *highest = -INFINITY;
+    *lowest = (double)INFINITY;
+    *highest = -(double)INFINITY;
     for (int i = 0; i < n; i++) {
         const float *z = e->logits + (int64_t)i * row;
         double peak = (double)z[0], sum = 0;
