@@ -3,15 +3,14 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "kernels/backend.h"
 #include "kernels/base/log.h"
 #include "kernels/base/mem.h"
 #include "launch/embed_files.h"
+#include "launch/predict_run.h"
 #include "launch/progress.h"
 #include "launch/run_cells.h"
 #include "launch/signals.h"
 #include "launch/verbs.h"
-#include "proto/text.h"
 #include "worker/insight/axes.h"
 
 /* Up to EXACT images trustworthiness is over all of them, else over SAMPLE spread evenly. */
@@ -28,36 +27,6 @@ typedef struct wishes {
 
 /* ---- the run ----------------------------------------------------------------------------------
  */
-
-static cf_err choose_folds(const wishes *w, cf_saved *run)
-{
-    int64_t folds[CF_MAX_FOLDS];
-    int n = 0;
-    if (w->folds.n == 0) return CF_OK;
-    for (size_t i = 0; i < w->folds.n; i++) {
-        int64_t fold = 0;
-        if (!cf_text_integer(w->folds.items[i], &fold) || fold < 0 || fold >= CF_MAX_FOLDS)
-            return cf_fail(CF_E_USAGE, "--fold takes a number from 0 to %d, found '%.80s'",
-                           CF_MAX_FOLDS - 1, w->folds.items[i]);
-        if (n < CF_MAX_FOLDS) folds[n++] = fold;
-    }
-    return cf_saved_choose(run, folds, n);
-}
-
-/* A run of a GPU in fp16 can be looked at on a CPU too, which has no such type. */
-static cf_err set_config(const wishes *w, cf_config *config)
-{
-    const cf_backend_ops *ops = NULL;
-    char text[64];
-    snprintf(text, sizeof text, "run.device=%.16s", w->device);
-    CF_TRY(cf_config_set(config, text));
-    if (w->threads > 0) config->run_threads = w->threads;
-    if (w->batch > 0) config->train_micro_batch = w->batch;
-    CF_TRY(cf_backend_find(w->device, &ops));
-    if (config->train_precision == CF_PRECISION_FP16 && ops->set_scale == NULL)
-        config->train_precision = CF_PRECISION_FP32;
-    return CF_OK;
-}
 
 static bool on_progress(void *progress, int64_t done, int64_t total)
 {
@@ -192,9 +161,13 @@ static cf_err embed(const wishes *w, const char *dir)
     e.options.seed = (uint32_t)w->seed;
     e.options.metric = strcmp(w->metric, "cosine") == 0 ? CF_UMAP_COSINE : CF_UMAP_EUCLIDEAN;
     CF_TRY(cf_new(&run, 1, sizeof *run));
-    CF_TRY_GOTO(cf_saved_open(dir, run), out);
-    CF_TRY_GOTO(choose_folds(w, run), out);
-    CF_TRY_GOTO(set_config(w, &run->config), out);
+    const cf_predict_run_wishes wanted = {
+        .folds = w->folds, /* borrowed */
+        .device = w->device,
+        .threads = w->threads,
+        .batch = w->batch,
+    };
+    CF_TRY_GOTO(cf_predict_run_open(&wanted, dir, run), out);
     e.options.threads = (int)run->config.run_threads;
     CF_TRY_GOTO(cf_run_cells_open(run, w->cells, &data), out);
     CF_TRY_GOTO(check_outputs(w, run->dir), out);

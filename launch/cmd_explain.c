@@ -3,12 +3,12 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "kernels/backend.h"
 #include "kernels/base/log.h"
 #include "kernels/base/mem.h"
 #include "launch/explain_choose.h"
 #include "launch/explain_output.h"
 #include "launch/predict_images.h"
+#include "launch/predict_run.h"
 #include "launch/progress.h"
 #include "launch/signals.h"
 #include "launch/verbs.h"
@@ -43,27 +43,13 @@ typedef struct explanation {
 /* ---- the run ----------------------------------------------------------------------------------
  */
 
-/* The command line's word over the run's. A run of a GPU in fp16 can be asked on a CPU too. */
-static cf_err set_config(const wishes *w, cf_config *config)
-{
-    const cf_backend_ops *ops = NULL;
-    char text[64];
-    snprintf(text, sizeof text, "run.device=%.16s", w->device);
-    CF_TRY(cf_config_set(config, text));
-    if (w->threads > 0) config->run_threads = w->threads;
-    if (w->zoom > 0) config->augment_zoom = w->zoom;
-    CF_TRY(cf_backend_find(w->device, &ops));
-    if (config->train_precision == CF_PRECISION_FP16 && ops->set_scale == NULL)
-        config->train_precision = CF_PRECISION_FP32;
-    return CF_OK;
-}
-
 static cf_err open_run(const wishes *w, const char *dir, explanation *x)
 {
     CF_TRY(cf_new(&x->run, 1, sizeof *x->run));
-    CF_TRY(cf_saved_open(dir, x->run));
-    if (w->fold >= 0) CF_TRY(cf_saved_choose(x->run, &w->fold, 1));
-    return set_config(w, &x->run->config);
+    const cf_predict_run_wishes wanted = {
+        .device = w->device, .threads = w->threads, .zoom = w->zoom};
+    CF_TRY(cf_predict_run_open(&wanted, dir, x->run));
+    return w->fold >= 0 ? cf_saved_choose(x->run, &w->fold, 1) : CF_OK;
 }
 
 static cf_err find_class(const cf_scheme *s, const char *code, int *class)

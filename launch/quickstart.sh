@@ -97,4 +97,4 @@ say "train ($config, $workers workers)"
 "$cytofold" train "$config" --run "$run" \
   --set "data.cells=$(cd "$(dirname "$run")" && pwd)/$(basename "$run").cells" --set "run.workers=$workers"
 
-say "done: $run/table.md, $run/table.csv, $run/metrics.json"
+say "done: $run/report.html, $run/table.md, $run/table.csv, $run/metrics.json"
