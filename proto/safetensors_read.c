@@ -10,6 +10,7 @@
 #include "kernels/base/hash.h"
 #include "kernels/base/mem.h"
 #include "kernels/math/half.h"
+#include "proto/file_kind.h"
 #include "proto/safetensors.h"
 #include "proto/text.h"
 #include "proto/wire.h"
@@ -213,15 +214,43 @@ static cf_err take_header(reader *r, const json_t *root)
     return check_cover(r);
 }
 
+/* jansson names the fault, or a lack of memory, or, where that befell it elsewhere, nothing. */
+static bool is_exhausted(const json_error_t *fault)
+{
+    return fault->text[0] == '\0' || json_error_code(fault) == json_error_out_of_memory;
+}
+
 static cf_err parse_header(cf_safetensors *f, const uint8_t *bytes, size_t n_header, json_t **root)
 {
-    json_error_t fault;
+    json_error_t fault = {0};
     *root = json_loadb((const char *)bytes + PREAMBLE, n_header, JSON_REJECT_DUPLICATES, &fault);
+    if (*root == NULL && is_exhausted(&fault))
+        return cf_fail(CF_E_UNEXPECTED, "%s: out of memory for a header of %zu bytes", f->path,
+                       n_header);
     if (*root == NULL)
         return cf_fail(CF_E_CHECKPOINT, "%s: header, byte %d: %s", f->path,
                        fault.position + PREAMBLE, fault.text);
     if (json_is_object(*root)) return CF_OK;
     return cf_fail(CF_E_CHECKPOINT, "%s: the header is no JSON object", f->path);
+}
+
+/* Where the length is none: files of other programs say what they are. */
+static cf_err check_length(const cf_safetensors *f, const uint8_t *bytes, size_t n,
+                           uint64_t n_header)
+{
+    if (n_header <= n - PREAMBLE && n_header <= CF_SAFETENSORS_MAX_HEADER) return CF_OK;
+    const cf_file_kind *kind = cf_file_kind_find(bytes, n);
+    if (kind != NULL)
+        return cf_fail(CF_E_CHECKPOINT, "%s: %s; expected safetensors%s%s", f->path, kind->name,
+                       kind->weights != NULL ? ": " : "",
+                       kind->weights != NULL ? kind->weights : "");
+    if (n_header > n - PREAMBLE)
+        return cf_fail(CF_E_CHECKPOINT,
+                       "%s: no safetensors file, or cut short: a header of %llu bytes, %zu bytes "
+                       "are left",
+                       f->path, (unsigned long long)n_header, n - PREAMBLE);
+    return cf_fail(CF_E_CHECKPOINT, "%s: a header of %llu bytes, at most %d are taken", f->path,
+                   (unsigned long long)n_header, (int)CF_SAFETENSORS_MAX_HEADER);
 }
 
 static cf_err parse(cf_safetensors *f, const uint8_t *bytes, size_t n)
@@ -230,14 +259,7 @@ static cf_err parse(cf_safetensors *f, const uint8_t *bytes, size_t n)
     if (n < PREAMBLE)
         return cf_fail(CF_E_CHECKPOINT, "%s: %zu bytes are no safetensors file", f->path, n);
     uint64_t n_header = cf_get_u64(bytes);
-    if (n_header > n - PREAMBLE)
-        return cf_fail(CF_E_CHECKPOINT,
-                       "%s: no safetensors file, or cut short: a header of %llu bytes, %zu bytes "
-                       "are left",
-                       f->path, (unsigned long long)n_header, n - PREAMBLE);
-    if (n_header > CF_SAFETENSORS_MAX_HEADER)
-        return cf_fail(CF_E_CHECKPOINT, "%s: a header of %llu bytes, at most %d are taken", f->path,
-                       (unsigned long long)n_header, (int)CF_SAFETENSORS_MAX_HEADER);
+    CF_TRY(check_length(f, bytes, n, n_header));
     reader r = {
         .f = f, .data = bytes + PREAMBLE + n_header, .n_data = n - PREAMBLE - (size_t)n_header};
     cf_err err = parse_header(f, bytes, (size_t)n_header, &root);

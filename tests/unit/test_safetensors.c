@@ -9,6 +9,7 @@
 #include <string.h>
 
 #include <cmocka.h>
+#include <jansson.h>
 
 #include "kernels/math/half.h"
 #include "proto/safetensors.h"
@@ -296,6 +297,88 @@ static void a_file_that_is_not_there_is_named(void **state)
     assert_int_equal(cf_safetensors_hash("/nowhere/w.safetensors", &hash), CF_E_DATA);
 }
 
+/* The first bytes as these programs write them, padded; each says what it is and what to do. */
+static void files_of_other_programs_are_named(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *bytes;
+        size_t n;
+        const char *message;
+    } files[] = {
+#define FILE_OF(bytes, message) {bytes, sizeof(bytes) - 1, message}
+        FILE_OF("\x08\x08\x12\x08"
+                "cytofold",
+                "w: an ONNX file; expected safetensors: load its weights"),
+        FILE_OF("PK\3\4\0\0\x08\x08\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\x0e\0\x12\0model/data.pkl",
+                "w: a PyTorch file; expected safetensors: save it with "
+                "safetensors.torch.save_file("),
+        FILE_OF("\x80\x02\x8a\nl\xfc\x9c"
+                "F\xf9 j\xa8P\x19.",
+                "w: a PyTorch file; "),
+        FILE_OF("\x80\x04\x95\x0b\0\0\0\0\0\0\0}", "w: a Python pickle; "),
+        FILE_OF("\x89HDF\r\n\x1a\n\0\0\0\0\0\x08\x08", "w: an HDF5 file, as Keras writes them; "),
+        FILE_OF("PK\3\4\x14\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\x0d\0\0\0metadata.json",
+                "w: a Keras file; "),
+        FILE_OF("PK\3\4\x14\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\x05\0\0\0w.npy",
+                "w: a NumPy file; "),
+        /* a member's name that would reach behind the end */
+        FILE_OF("PK\3\4\x14\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\xff\xff\0\0a",
+                "w: a zip archive; "),
+        FILE_OF("PK\3\4\x14\0\0\0\0", "w: a zip archive; "),
+        FILE_OF("\x93NUMPY\1\0v\0{'descr'", "w: a NumPy file; "),
+        FILE_OF("CYTOCKPT\1\0",
+                "w: a checkpoint of cytofold; expected safetensors: `cytofold export"),
+        FILE_OF("# cytofold 1\nmodel:", "w: no safetensors file, or cut short: a header of "),
+#undef FILE_OF
+    };
+    for (size_t i = 0; i < sizeof files / sizeof files[0]; i++) {
+        cf_safetensors f;
+        uint8_t *bytes = malloc(files[i].n); /* its own block: a byte too far is noticed */
+        assert_non_null(bytes);
+        memcpy(bytes, files[i].bytes, files[i].n);
+        assert_int_equal(cf_safetensors_parse("w", bytes, files[i].n, &f), CF_E_CHECKPOINT);
+        if (strncmp(cf_err_text(), files[i].message, strlen(files[i].message)) != 0)
+            fail_msg("file %zu: %s", i, cf_err_text());
+        free(bytes);
+    }
+}
+
+static int allocations_left;
+
+static void *allocate_while_some_are_left(size_t n)
+{
+    return allocations_left-- > 0 ? malloc(n) : NULL;
+}
+
+/* jansson's own lexer takes a string that it has no room for as a wrong one ("expected near"): all
+ * other lack of memory is said to be that. */
+static void short_memory_is_no_fault_of_the_file(void **state)
+{
+    (void)state;
+    static const char header[] =
+        "{\"a\":{\"dtype\":\"F32\",\"shape\":[2,2],\"data_offsets\":[0,16]},"
+        "\"__metadata__\":{\"format\":\"pt\"}}";
+    cf_safetensors f;
+    cf_err err = CF_E_UNEXPECTED;
+    int n = 0, n_said = 0;
+    for (; err != CF_OK && n < 1000; n++) {
+        uint8_t *bytes;
+        allocations_left = n;
+        json_set_alloc_funcs(allocate_while_some_are_left, free);
+        err = parse(header, DATA, &f, &bytes);
+        json_set_alloc_funcs(malloc, free);
+        if (err == CF_OK) cf_safetensors_close(&f);
+        n_said += err == CF_E_UNEXPECTED;
+        if (err == CF_E_CHECKPOINT && strstr(cf_err_text(), " near '") == NULL)
+            fail_msg("allocation %d: %s", n, cf_err_text());
+        free(bytes);
+    }
+    assert_int_equal(err, CF_OK);
+    assert_true(n > 10);
+    assert_true(2 * n_said > n);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -308,6 +391,8 @@ int main(void)
         cmocka_unit_test(headers_too_long_or_deep_are_refused),
         cmocka_unit_test(too_many_tensors_are_refused),
         cmocka_unit_test(a_file_that_is_not_there_is_named),
+        cmocka_unit_test(files_of_other_programs_are_named),
+        cmocka_unit_test(short_memory_is_no_fault_of_the_file),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
