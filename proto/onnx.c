@@ -174,7 +174,9 @@ static void constant(cf_onnx *m, const char *name, cf_onnx_type type, const int6
 void cf_onnx_floats(cf_onnx *m, const char *name, const int64_t *dim, int rank, const float *values)
 {
     size_t n_bytes = sizeof *values;
-    for (int d = 0; d < rank; d++) n_bytes *= (size_t)dim[d];
+    for (int d = 0; d < rank; d++)
+        if (m->err == CF_OK && !cf_size_mul(n_bytes, (size_t)dim[d], &n_bytes))
+            m->err = cf_fail(CF_E_USAGE, "tensor %s has more bytes than can be counted", name);
     constant(m, name, CF_ONNX_FLOAT, dim, rank, values, n_bytes);
 }
 
@@ -255,7 +257,7 @@ void cf_onnx_property(cf_onnx *m, const char *key, const char *set)
 cf_err cf_onnx_write(cf_onnx *m, const char *path)
 {
     uint8_t *bytes = NULL;
-    if (m->err != CF_OK) return cf_fail(m->err, "%s: memory is short", path);
+    if (m->err != CF_OK) return cf_where(m->err, "%s", path);
     size_t n = cf__onnx__model__get_packed_size(&m->model);
     if (n > MOST_BYTES)
         return cf_fail(CF_E_USAGE,

@@ -31,6 +31,25 @@ static void two_gigabytes_are_refused(void **state)
     scratch_remove(folder);
 }
 
+/* A product of dimensions that wraps to nothing would be a small tensor. */
+static void sizes_that_cannot_be_counted_are_refused(void **state)
+{
+    (void)state;
+    char folder[CF_PATH_MAX], path[CF_PATH_MAX];
+    static const float one = 1.0f; /* not read */
+    const int64_t dim[] = {(int64_t)1 << 32, (int64_t)1 << 31};
+    cf_onnx *m = NULL;
+    assert_true(scratch_make(folder));
+    assert_int_equal(cf_path_join(path, sizeof path, folder, "m.onnx"), CF_OK);
+    assert_int_equal(cf_onnx_create("wrapping", "", &m), CF_OK);
+    cf_onnx_floats(m, "w", dim, 2, &one);
+    assert_int_equal(cf_onnx_write(m, path), CF_E_USAGE);
+    assert_non_null(strstr(cf_err_text(), "m.onnx: tensor w has more bytes than can be counted"));
+    assert_false(cf_path_exists(path));
+    cf_onnx_destroy(m);
+    scratch_remove(folder);
+}
+
 /* Field numbers are the format's: a node with an attribute of nought, which must be written. */
 static void a_small_model_has_the_formats_bytes(void **state)
 {
@@ -77,6 +96,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(two_gigabytes_are_refused),
+        cmocka_unit_test(sizes_that_cannot_be_counted_are_refused),
         cmocka_unit_test(a_small_model_has_the_formats_bytes),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
