@@ -71,7 +71,7 @@ static int by_group_and_score(const void *a, const void *b)
     return (x->row > y->row) - (x->row < y->row);
 }
 
-static double score_of(const cf_differential *d, int64_t row)
+double cf_differential_score(const cf_differential *d, int64_t row)
 {
     const cf_question *q = &d->scheme->questions[d->question];
     double sum = 0;
@@ -87,7 +87,7 @@ static cf_err choose_first(cf_differential *d, const int32_t *of, int n_first)
     cf_err err = CF_OK;
     if (d->question < 0 || n_first == 0) return CF_OK;
     CF_TRY(cf_new(&rows, (size_t)d->p->n, sizeof *rows));
-    for (int64_t i = 0; i < d->p->n; i++) rows[i] = (scored){score_of(d, i), i, of[i]};
+    for (int64_t i = 0; i < d->p->n; i++) rows[i] = (scored){cf_differential_score(d, i), i, of[i]};
     qsort(rows, (size_t)d->p->n, sizeof *rows, by_group_and_score);
     for (int64_t i = 0; i < d->p->n; i += d->groups[rows[i].group].n) {
         cf_differential_group *g = &d->groups[rows[i].group];

@@ -47,6 +47,8 @@ CF_CHECKED cf_err cf_differential_count(const cf_scheme *s, const cf_predictions
                                         const int32_t *group, const cf_strings *names,
                                         const uint8_t *unlike, int n_first, cf_differential *out);
 void cf_differential_fini(cf_differential *d);
+/* The probability that the row's cell is what the question asks for; d->question >= 0. */
+double cf_differential_score(const cf_differential *d, int64_t row);
 
 /* A short table a group. what: "patient". */
 CF_CHECKED cf_err cf_differential_text(const cf_differential *d, const char *what, cf_buf *out);

@@ -6,6 +6,7 @@
 #include "kernels/base/log.h"
 #include "kernels/base/mem.h"
 #include "launch/embed_files.h"
+#include "launch/outputs.h"
 #include "launch/predict_run.h"
 #include "launch/progress.h"
 #include "launch/run_cells.h"
@@ -133,21 +134,12 @@ static cf_err write_all(const wishes *w, const char *dir, const cf_embed *e)
     return err;
 }
 
-/* Said before minutes of work, not after them. */
-static cf_err check_writable(const char *path)
-{
-    cf_file file;
-    CF_TRY(cf_file_create(path, &file));
-    cf_file_abandon(&file);
-    return CF_OK;
-}
-
 static cf_err check_outputs(const wishes *w, const char *dir)
 {
     char path[CF_PATH_MAX];
     CF_TRY(cf_path_join(path, sizeof path, dir, "embed.csv"));
-    CF_TRY(check_writable(path));
-    return w->features != NULL ? check_writable(w->features) : CF_OK;
+    CF_TRY(cf_output_check(path));
+    return w->features != NULL ? cf_output_check(w->features) : CF_OK;
 }
 
 static cf_err embed(const wishes *w, const char *dir)

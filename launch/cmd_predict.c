@@ -5,6 +5,7 @@
 
 #include "kernels/base/log.h"
 #include "kernels/base/mem.h"
+#include "launch/outputs.h"
 #include "launch/predict_by.h"
 #include "launch/predict_confusion.h"
 #include "launch/predict_images.h"
@@ -230,8 +231,6 @@ static cf_err print(const prediction *x)
     cf_predict_summary m = {0};
     cf_buf out = {0};
     cf_err err = cf_predict_summarise(&x->cells, &x->run->scheme, &x->p, &m);
-    for (size_t i = 0; err == CF_OK && i < x->w->confusion.n; i++)
-        err = cf_predict_confusion_save(&m, x->w->confusion.items[i]);
     if (err == CF_OK && x->w->json) {
         write_json(x, &m, &out);
         err = cf_buf_check(&out);
@@ -242,18 +241,29 @@ static cf_err print(const prediction *x)
             err = cf_differential_text(&x->differential, cf_predict_by_name(x->w->by), &out);
     }
     if (err == CF_OK) fputs(cf_buf_text(&out), stdout);
+    for (size_t i = 0; err == CF_OK && i < x->w->confusion.n; i++)
+        err = cf_predict_confusion_save(&m, x->w->confusion.items[i]);
     cf_buf_fini(&out);
     cf_predict_summary_fini(&m);
     return err;
 }
 
-/* Said before hours of work, not after them. */
-static cf_err check_writable(const char *path)
+static cf_err check_outputs(const wishes *w)
 {
-    cf_file file;
-    CF_TRY(cf_file_create(path, &file));
-    cf_file_abandon(&file);
-    return CF_OK;
+    CF_TRY(cf_output_check(w->output));
+    CF_TRY(cf_output_check_all(&w->confusion));
+    return w->count_dir != NULL ? cf_predict_by_folder(w->count_dir) : CF_OK;
+}
+
+/* What the images alone say against what is asked for. */
+static cf_err check_images(const prediction *x)
+{
+    const wishes *w = x->w;
+    int64_t n_labels = 0;
+    CF_TRY(cf_predict_count_given(&x->cells, &n_labels));
+    CF_TRY(cf_predict_confusion_fits(&w->confusion, n_labels));
+    note_unused(x);
+    return w->by != CF_BY_NONE ? cf_predict_by_check(w->by, &x->cells) : CF_OK;
 }
 
 static cf_err open_unlike(prediction *x)
@@ -289,14 +299,11 @@ static cf_err predict(wishes *w, const char *dir)
     CF_TRY_GOTO(open_run(w, dir, &x), out);
     if (w->reference)
         CF_TRY_GOTO(read_reference(w->reference, w->images.max_pixels, &x.reference), out);
-    CF_TRY_GOTO(check_writable(w->output), out);
+    CF_TRY_GOTO(check_outputs(w), out);
     cf_signals_catch();
     CF_TRY_GOTO(cf_predict_images(&w->images, x.run, &x.cells, &x.damaged), out);
     CF_TRY_GOTO(fill(&x), out);
-    if (w->by == CF_BY_PATIENT && x.cells.patient_names.n == 0)
-        CF_TRY_GOTO(
-            cf_predict_by_count(w->by, &x.run->scheme, &x.cells, &x.p, NULL, &x.differential), out);
-    note_unused(&x);
+    CF_TRY_GOTO(check_images(&x), out);
     CF_TRY_GOTO(open_unlike(&x), out);
     CF_TRY_GOTO(run_networks(&x), out);
     CF_TRY_GOTO(write_files(&x), out);

@@ -1,15 +1,17 @@
 #include "launch/predict_by.h"
 
-#include <ctype.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
+#include "launch/outputs.h"
 #include "worker/data/fetch.h"
 #include "worker/data/sheet.h"
 
-enum { COLUMNS = 6, FIRST = 24, TILE = 150 };
+enum { COLUMNS = 6, FIRST = 24, TILE = 150, SHEET_NAME = 40 };
+#define LIST         "first.csv"
+#define LIST_COLUMNS ",place,id,predicted,p_"
 
 static const char *const names[] = {"", "patient", "site"};
 
@@ -32,15 +34,19 @@ cf_err cf_predict_by_parse(const char *text, cf_predict_by *by)
     return cf_fail(CF_E_USAGE, "--by takes patient or site, found '%.80s'", text);
 }
 
+cf_err cf_predict_by_check(cf_predict_by by, const cf_cells *cells)
+{
+    if (by != CF_BY_PATIENT || cells->patient_names.n > 0) return CF_OK;
+    return cf_fail(CF_E_DATA, "--by patient: no image has a patient; a manifest names them in its "
+                              "column patient");
+}
+
 cf_err cf_predict_by_count(cf_predict_by by, const cf_scheme *s, const cf_cells *cells,
                            const cf_predictions *p, const uint8_t *unlike, cf_differential *d)
 {
     memset(d, 0, sizeof *d);
     if (by == CF_BY_SITE)
         return cf_differential_count(s, p, cells->sites, &cells->site_names, unlike, FIRST, d);
-    if (cells->patient_names.n == 0)
-        return cf_fail(CF_E_DATA, "--by patient: no image has a patient; a manifest names them in "
-                                  "its column patient");
     return cf_differential_count(s, p, cells->patients, &cells->patient_names, unlike, FIRST, d);
 }
 
@@ -55,36 +61,46 @@ static cf_err save(const char *dir, const char *name, const cf_buf *text)
     return cf_file_save(path, text->data, text->len);
 }
 
-static bool is_sheet(const char *name)
+/* Buffer of SHEET_NAME; number: from 1. */
+static void name_sheet(long long number, char *name)
 {
-    int n = 0;
-    size_t length = strlen(name);
-    return strncmp(name, "sheet-", 6) == 0 && isdigit((unsigned char)name[6]) &&
-           sscanf(name, "sheet-%*d.png%n", &n) == 0 && n > 0 && (size_t)n == length;
+    snprintf(name, SHEET_NAME, "sheet-%04lld.png", number);
 }
 
-/* Sheets of an earlier count would be taken for this one's. */
-static cf_err remove_old(const char *dir)
+/* Whether the folder's list is of an earlier count, by how it begins. */
+static cf_err has_earlier(const char *dir, bool *earlier)
+{
+    char path[CF_PATH_MAX];
+    cf_map map;
+    *earlier = false;
+    CF_TRY(cf_path_join(path, sizeof path, dir, LIST));
+    if (!cf_path_exists(path)) return CF_OK;
+    CF_TRY(cf_map_open(path, &map));
+    for (int by = CF_BY_PATIENT; by <= CF_BY_SITE; by++) {
+        char start[64];
+        size_t n = (size_t)snprintf(start, sizeof start, "%s" LIST_COLUMNS, names[by]);
+        *earlier = *earlier || (map.n_bytes >= n && memcmp(map.bytes, start, n) == 0);
+    }
+    cf_map_close(&map);
+    return CF_OK;
+}
+
+/* Sheets that an earlier count has more of would be taken for this one's. */
+static cf_err remove_further(const char *dir, long long n_sheets)
 {
     cf_strings list = {0};
     cf_err err = cf_dir_list(dir, &list);
     for (size_t i = 0; i < list.n && err == CF_OK; i++) {
-        char path[CF_PATH_MAX];
-        if (!is_sheet(list.items[i])) continue;
-        err = cf_path_join(path, sizeof path, dir, list.items[i]);
+        char path[CF_PATH_MAX], name[SHEET_NAME];
+        long long number = 0;
+        if (sscanf(list.items[i], "sheet-%18lld", &number) != 1 || number <= n_sheets) continue;
+        name_sheet(number, name);
+        if (strcmp(name, list.items[i]) != 0) continue;
+        err = cf_path_join(path, sizeof path, dir, name);
         if (err == CF_OK && unlink(path) != 0) err = cf_fail_errno(CF_E_DISK, "%s", path);
     }
     cf_strings_fini(&list);
     return err;
-}
-
-static double score(const cf_differential *d, int64_t row)
-{
-    const cf_scheme *s = d->scheme;
-    double sum = 0;
-    for (int k = 0; k < s->n_classes; k++)
-        if (s->questions[d->question].positive[k]) sum += d->p->p[row * s->n_classes + k];
-    return sum;
 }
 
 static cf_err put_cell(const cf_differential *d, const cf_cells *cells, int64_t row, cf_image *room,
@@ -94,7 +110,7 @@ static cf_err put_cell(const cf_differential *d, const cf_cells *cells, int64_t 
     const uint8_t *pixels;
     const cf_class *class = &d->scheme->classes[d->p->predicted[row]];
     snprintf(caption, sizeof caption, "%.3000s\n%s, %s %.2f", d->p->ids[row], class->code,
-             d->scheme->questions[d->question].name, score(d, row));
+             d->scheme->questions[d->question].name, cf_differential_score(d, row));
     CF_TRY(cf_cells_fetch(cells, row, room, &pixels));
     return cf_sheet_tile(s, pixels, cells->height, cells->width, caption,
                          class->color[0] != '\0' ? class->color : NULL);
@@ -130,7 +146,7 @@ static void list_first(const cf_differential *d, const cf_differential_group *g,
         cf_csv_put_integer(out, k + 1, CF_CSV_MORE);
         cf_csv_put(out, d->p->ids[row], CF_CSV_MORE);
         cf_csv_put(out, d->scheme->classes[d->p->predicted[row]].code, CF_CSV_MORE);
-        cf_csv_put_number(out, score(d, row), 6, CF_CSV_MORE);
+        cf_csv_put_number(out, cf_differential_score(d, row), 6, CF_CSV_MORE);
         cf_csv_put(out, sheet, CF_CSV_END_ROW);
     }
 }
@@ -138,11 +154,11 @@ static void list_first(const cf_differential *d, const cf_differential_group *g,
 static cf_err write_groups(const cf_differential *d, const char *what, const cf_cells *cells,
                            const char *dir, cf_buf *first)
 {
-    cf_buf_printf(first, "%s,place,id,predicted,p_%s,sheet\n", what,
+    cf_buf_printf(first, "%s" LIST_COLUMNS "%s,sheet\n", what,
                   d->question >= 0 ? d->scheme->questions[d->question].name : "none");
     for (int64_t k = 0; k < d->n_groups && d->question >= 0; k++) {
-        char name[64], path[CF_PATH_MAX];
-        snprintf(name, sizeof name, "sheet-%04lld.png", (long long)k + 1);
+        char name[SHEET_NAME], path[CF_PATH_MAX];
+        name_sheet(k + 1, name);
         CF_TRY(cf_path_join(path, sizeof path, dir, name));
         CF_TRY(write_sheet(d, &d->groups[k], what, cells, path));
         list_first(d, &d->groups[k], name, first);
@@ -150,17 +166,27 @@ static cf_err write_groups(const cf_differential *d, const char *what, const cf_
     return CF_OK;
 }
 
+cf_err cf_predict_by_folder(const char *dir)
+{
+    char path[CF_PATH_MAX];
+    CF_TRY(cf_dir_make(dir));
+    CF_TRY(cf_path_join(path, sizeof path, dir, LIST));
+    return cf_output_check(path);
+}
+
 cf_err cf_predict_by_write(cf_predict_by by, const cf_differential *d, const cf_cells *cells,
                            const char *dir)
 {
     cf_buf counts = {0}, first = {0};
+    bool earlier = false;
     cf_err err = CF_OK;
     CF_TRY(cf_dir_make(dir));
-    CF_TRY(remove_old(dir));
+    CF_TRY(has_earlier(dir, &earlier));
     cf_differential_csv(d, names[by], &counts);
     CF_TRY_GOTO(save(dir, "differential.csv", &counts), out);
     CF_TRY_GOTO(write_groups(d, names[by], cells, dir, &first), out);
-    err = save(dir, "first.csv", &first);
+    CF_TRY_GOTO(save(dir, LIST, &first), out);
+    if (earlier) err = remove_further(dir, d->question >= 0 ? d->n_groups : 0);
 out:
     cf_buf_fini(&first);
     cf_buf_fini(&counts);

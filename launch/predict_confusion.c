@@ -127,9 +127,6 @@ static cf_err fill_picture(const cf_predict_summary *m, picture *x)
 static cf_err draw(const cf_predict_summary *m, cf_canvas **canvas)
 {
     picture x = {0};
-    if (m->n_given > MAX_ROWS)
-        return cf_fail(CF_E_USAGE, "%d labels are too many for a picture, at most %d; take .csv",
-                       m->n_given, MAX_ROWS);
     cf_err err = fill_picture(m, &x);
     const cf_plot_matrix matrix = {.row_axis = "label of the source",
                                    .column_axis = "prediction",
@@ -154,7 +151,7 @@ static cf_err draw(const cf_predict_summary *m, cf_canvas **canvas)
 static cf_err save_form(const cf_predict_summary *m, cf_canvas_form form, const char *path)
 {
     cf_canvas *canvas = NULL;
-    CF_TRY(cf_where(draw(m, &canvas), "%s", path));
+    CF_TRY(draw(m, &canvas));
     cf_err err = cf_canvas_save(canvas, form, path);
     cf_canvas_destroy(canvas);
     return err;
@@ -195,6 +192,17 @@ cf_err cf_predict_confusion_check(const cf_strings *paths)
             return cf_fail(CF_E_USAGE,
                            "--confusion %.200s: the file has to end in .csv, .png or .svg",
                            paths->items[i]);
+    return CF_OK;
+}
+
+cf_err cf_predict_confusion_fits(const cf_strings *paths, int64_t n_labels)
+{
+    for (size_t i = 0; i < paths->n && n_labels > MAX_ROWS; i++)
+        if (form_of(paths->items[i]) != save_csv)
+            return cf_fail(CF_E_USAGE,
+                           "--confusion %.200s: %lld labels are too many for a picture, at most "
+                           "%d; take .csv",
+                           paths->items[i], (long long)n_labels, (int)MAX_ROWS);
     return CF_OK;
 }
 

@@ -8,6 +8,8 @@
 
 /* CF_E_USAGE for a file that does not end in .csv, .png or .svg. */
 CF_CHECKED cf_err cf_predict_confusion_check(const cf_strings *paths);
+/* CF_E_USAGE for a picture among them where there are more than 200 labels, which are its rows. */
+CF_CHECKED cf_err cf_predict_confusion_fits(const cf_strings *paths, int64_t n_labels);
 /* Writes one file, whole or not at all. CSV: label, class, images, no_confident,
  * share_no_confident, then n_<CODE> and share_<CODE> (of the row's images) for each class; class is
  * empty where the label has none here; images without a label are a row with an empty one. A

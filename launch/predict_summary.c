@@ -107,15 +107,40 @@ static cf_err add_given(cf_predict_summary *m, const given_image *first, int64_t
     return CF_OK;
 }
 
+/* *images: owned by the caller, [cells->n] in byte order of name. */
+static cf_err sort_given(const cf_cells *cells, given_image **images)
+{
+    CF_TRY(cf_new(images, (size_t)cells->n, sizeof **images));
+    for (int64_t i = 0; i < cells->n; i++)
+        (*images)[i] = (given_image){cf_predict_given(cells, i), i};
+    qsort(*images, (size_t)cells->n, sizeof **images, by_name);
+    return CF_OK;
+}
+
+static int64_t end_of_name(const given_image *images, int64_t first, int64_t n)
+{
+    int64_t end = first + 1;
+    while (end < n && strcmp(images[first].name, images[end].name) == 0) end++;
+    return end;
+}
+
+cf_err cf_predict_count_given(const cf_cells *cells, int64_t *n_labels)
+{
+    given_image *images = NULL;
+    *n_labels = 0;
+    CF_TRY(sort_given(cells, &images));
+    for (int64_t i = 0; i < cells->n; i = end_of_name(images, i, cells->n)) ++*n_labels;
+    free(images);
+    return CF_OK;
+}
+
 static cf_err cross(const cf_cells *cells, const cf_predictions *p, cf_predict_summary *m)
 {
     given_image *images = NULL;
-    CF_TRY(cf_new(&images, (size_t)p->n, sizeof *images));
-    for (int64_t i = 0; i < p->n; i++) images[i] = (given_image){cf_predict_given(cells, i), i};
-    qsort(images, (size_t)p->n, sizeof *images, by_name);
+    CF_TRY(sort_given(cells, &images));
     cf_err err = CF_OK;
     for (int64_t i = 0, end; i < p->n && err == CF_OK; i = end) {
-        for (end = i + 1; end < p->n && strcmp(images[i].name, images[end].name) == 0;) end++;
+        end = end_of_name(images, i, p->n);
         err = add_given(m, images + i, end - i, p);
     }
     free(images);

@@ -35,6 +35,8 @@ typedef struct cf_predict_summary {
     int n_given;
 } cf_predict_summary;
 
+/* Labels that the source gave, "no label" being one of them: rows of `given` in a summary to be. */
+CF_CHECKED cf_err cf_predict_count_given(const cf_cells *cells, int64_t *n_labels);
 /* cells and p: image by image the same, and borrowed as long as the summary is used. Release with
  * fini in any case. */
 CF_CHECKED cf_err cf_predict_summarise(const cf_cells *cells, const cf_scheme *s,

@@ -172,11 +172,33 @@ check "no markup" bash -c '! grep -q "<script>" out'
 expect 0 "images/s" run a=phantoms b=noise -o sites.csv --by site --count-dir counts
 check "sites" grep -q "^site b: 10 cells" out
 check "old sheets are gone" [ "$(ls counts | paste -sd' ')" = "differential.csv first.csv sheet-0001.png sheet-0002.png" ]
+touch counts/sheet-1.png counts/sheet-7.png counts/sheet-0009.png
+expect 0 "images/s" run b=noise -o sites.csv --by site --count-dir counts
+check "only sheets of an earlier count go" [ "$(ls counts | paste -sd' ')" = \
+  "differential.csv first.csv sheet-0001.png sheet-1.png sheet-7.png" ]
+mkdir own && echo "mine" >own/first.csv && touch own/sheet-0009.png
+expect 0 "images/s" run b=noise -o sites.csv --by site --count-dir own
+check "sheets of nobody's count stay" [ -e own/sheet-0009.png ]
 "$program" score by.csv --scheme bm7 >/dev/null 2>score.log || complain "score reads patients: $(cat score.log)"
 expect 3 "no image has a patient" run cells.cells --by patient -o x.csv
 expect 2 "know slides" run cells.cells --by slide -o x.csv
 expect 2 "patient or site" run cells.cells --by cell -o x.csv
 expect 2 "count-dir goes with --by" run cells.cells --count-dir d -o x.csv
+
+# what cannot be written, or drawn, is said before the networks run
+expect 5 "no-such-folder/c.csv" run noise -o early.csv --confusion no-such-folder/c.csv
+check "no network has run" bash -c '! grep -q images/s err'
+expect 5 "counts: is a folder" run noise -o counts
+touch a-file
+expect 5 "a-file" run noise -o early.csv --by site --count-dir a-file/counts
+check "no network has run for a count" bash -c '! grep -q images/s err'
+mkdir many-labels
+seq 201 | sed 's,.*,noise/0.png many-labels/&.png,' | xargs -n 2 ln
+{ echo path,label && seq 201 | sed 's,.*,many-labels/&.png\,label&,'; } >labels.csv
+expect 2 "c.svg: 201 labels are too many for a picture" run labels.csv -o early.csv --confusion c.csv --confusion c.svg
+check "no network has run for a picture" bash -c '! grep -q images/s err'
+expect 0 "images/s" run labels.csv -o early.csv --confusion c.csv
+check "a table has them all" [ "$(wc -l <c.csv)" = 202 ]
 
 echo "$tried expectations, $failed failed"
 [ "$failed" = 0 ]
