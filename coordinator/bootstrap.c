@@ -190,7 +190,7 @@ cf_err cf_bootstrap(const cf_scheme *s, const cf_predictions *p,
                              figure_at(s, &m->low, i), figure_at(s, &m->high, i));
     m->resampling =
         (cf_resampling){b.n_resamples, options->seed, cf_resampler_by_patient(&b.resampler),
-                        b.resampler.n_units, false};
+                        b.resampler.n_units, CF_PATIENTS_IN_FILE};
 out:
     bootstrap_fini(&b);
     return err;

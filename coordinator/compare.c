@@ -71,8 +71,12 @@ static cf_err borrow_patients(const cf_predictions *a, const cf_predictions *b, 
 {
     if (!a->patients && !b->patients) return CF_OK;
     CF_TRY(cf_new(&both->patients, (size_t)both->n, sizeof *both->patients));
-    for (int64_t i = 0; i < both->n; i++)
-        both->patients[i] = a->patients ? a->patients[both->a[i]] : b->patients[both->b[i]];
+    for (int64_t i = 0; i < both->n; i++) {
+        const char *in_a = a->patients ? a->patients[both->a[i]] : NULL;
+        bool named = in_a && in_a[0];
+        if (named || b->patients)
+            both->patients[i] = named ? a->patients[both->a[i]] : b->patients[both->b[i]];
+    }
     return CF_OK;
 }
 
@@ -309,7 +313,7 @@ cf_err cf_compare(const cf_scheme *s, const cf_predictions *a, const cf_predicti
     for (int i = 0; i < w.n_figures; i++) put_difference(&w, i, difference_at(c, i));
     c->resampling =
         (cf_resampling){w.n_resamples, options->seed, cf_resampler_by_patient(&w.resampler),
-                        w.resampler.n_units, false};
+                        w.resampler.n_units, CF_PATIENTS_IN_FILE};
     CF_TRY_GOTO(cf_compare_folds(s, a, b, both.a, both.b, both.n, c), out);
 out:
     compare_fini(&w);

@@ -30,7 +30,9 @@ typedef struct cf_comparison {
 
 /* Both of scheme s, every row with a label. Errors: CF_E_DATA for an id that stands twice on one
  * side, for labels that differ (both name the id), for sides without a common image. c: released by
- * cf_comparison_fini, empty on failure. Patients: A's where it has names, else B's. */
+ * cf_comparison_fini, empty on failure. Of a patient's name A's is taken, else
+ * B's, image by image. Where the names come from (resampling.patients) is the caller's to fill in.
+ */
 CF_CHECKED cf_err cf_compare(const cf_scheme *s, const cf_predictions *a, const cf_predictions *b,
                              const cf_bootstrap_options *options, cf_comparison *c);
 void cf_comparison_fini(cf_comparison *c);
@@ -43,6 +45,8 @@ void cf_comparison_fini(cf_comparison *c);
  * | scheme, images     | name of the scheme, images of both                                  |
  * | only_a, only_b     | images that one side alone has                                      |
  * | resamples, seed, unit, units | of the paired bootstrap; unit "patient" or "image"        |
+ * | cells_missing      | by image because a run's cells file is not there or holds other     |
+ * |                    | images                                                              |
  * | mcnemar            | only_a_right, only_b_right, exact, statistic (null where exact), p  |
  * | accuracy, balanced_accuracy, macro_f1, nll | a, b, difference (a - b), low, high, p      |
  * | per_class_f1.CODE  | the same of a class's strict F1                                     |

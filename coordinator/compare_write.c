@@ -70,6 +70,7 @@ cf_err cf_comparison_json(const cf_scheme *s, const cf_comparison *c, const char
     cf_json_integer(&j, "seed", (int64_t)c->resampling.seed);
     cf_json_string(&j, "unit", c->resampling.by_patient ? "patient" : "image");
     cf_json_integer(&j, "units", c->resampling.n_units);
+    cf_json_boolean(&j, "cells_missing", cf_resampling_lacks_cells(&c->resampling));
     put_mcnemar_json(&c->mcnemar, &j);
     put_difference_json("accuracy", &c->accuracy, &j);
     put_difference_json("balanced_accuracy", &c->balanced_accuracy, &j);
@@ -171,8 +172,8 @@ static void print_heading(const cf_comparison *c, const char *name_a, const char
         cf_buf_printf(out, " (left out: %lld that only A has, %lld that only B has)",
                       (long long)c->only_a, (long long)c->only_b);
     if (r->n_resamples > 0)
-        cf_buf_printf(out, "; paired bootstrap of %d resamples by %s", r->n_resamples,
-                      r->by_patient ? "patient" : "image");
+        cf_buf_printf(out, "; paired bootstrap of %d resamples by %s%s", r->n_resamples,
+                      r->by_patient ? "patient" : "image", cf_resampling_doubt(r));
     if (c->fold_accuracy.n_folds > 1)
         cf_buf_printf(out, "; p over folds: corrected resampled t-test over %d folds",
                       c->fold_accuracy.n_folds);

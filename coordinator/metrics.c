@@ -188,6 +188,20 @@ void cf_metrics_fini(cf_metrics *m)
     *m = (cf_metrics){0};
 }
 
+bool cf_resampling_lacks_cells(const cf_resampling *r)
+{
+    return !r->by_patient &&
+           (r->patients == CF_PATIENTS_NO_CELLS || r->patients == CF_PATIENTS_OTHER_CELLS);
+}
+
+const char *cf_resampling_doubt(const cf_resampling *r)
+{
+    if (!cf_resampling_lacks_cells(r)) return "";
+    return r->patients == CF_PATIENTS_NO_CELLS
+               ? "; patients are not known: the run's cells file is not there"
+               : "; patients are not known: the run's cells file is of other images";
+}
+
 /* ---- means over folds -------------------------------------------------------------------------
  */
 

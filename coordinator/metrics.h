@@ -54,13 +54,22 @@ typedef struct cf_fold_metrics {
     cf_reliability_bin bins[CF_ECE_BINS];
 } cf_fold_metrics;
 
+/* Where the patients of a run's images come from. */
+typedef enum cf_patients_found {
+    CF_PATIENTS_IN_FILE,    /* the predictions name them, as far as they are known */
+    CF_PATIENTS_IN_CELLS,   /* the run's cells file does */
+    CF_PATIENTS_NONE,       /* it knows none */
+    CF_PATIENTS_NO_CELLS,   /* it is not there or cannot be read */
+    CF_PATIENTS_OTHER_CELLS /* it holds other images than the run was trained on */
+} cf_patients_found;
+
 /* How the intervals were made; n_resamples 0: there are none. */
 typedef struct cf_resampling {
     int n_resamples;
     uint64_t seed;
     bool by_patient; /* whole patients are drawn; an image without one stands for itself */
     int64_t n_units; /* patients, or images */
-    bool no_cells;   /* by image for want of the run's cells file, which may know patients */
+    cf_patients_found patients;
 } cf_resampling;
 
 typedef struct cf_metrics {
@@ -83,6 +92,10 @@ typedef struct cf_metrics {
  * range, more than CF_METRICS_MAX_FOLDS folds. */
 CF_CHECKED cf_err cf_metrics_compute(const cf_scheme *s, const cf_predictions *p, cf_metrics *m);
 void cf_metrics_fini(cf_metrics *m);
+/* Whether images were drawn for want of the run's cells file, which may know patients. */
+bool cf_resampling_lacks_cells(const cf_resampling *r);
+/* "; patients are not known: ..." where that is so, else "". */
+const char *cf_resampling_doubt(const cf_resampling *r);
 /* Mean and sample SD (n-1; 0 for one fold) over folds of a double member at `offset` of
  * cf_fold_metrics, or of cf_class_metrics of class k. */
 void cf_metrics_mean_sd(const cf_metrics *m, size_t offset, double *mean, double *sd);
@@ -107,7 +120,8 @@ void cf_metrics_question_precision_mean_sd(const cf_metrics *m, int q, double *m
  * |                         | macro_f1}; empty unless each fold is a site                       |
  * | interval                | 95 % intervals of pooled's figures, null without a bootstrap:     |
  * |                         | level, resamples, seed, unit ("patient" or "image"), units,       |
- * |                         | cells_missing (by image because the cells file is not there);     |
+ * |                         | cells_missing (by image because the cells file is not there or    |
+ * |                         | holds other images);                                              |
  * |                         | `low` and `high`: a fold object's figures                         |
  *
  * | key of a fold object            | holds                                                     |

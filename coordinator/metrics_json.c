@@ -234,7 +234,7 @@ static void put_interval(const cf_scheme *s, const cf_metrics *m, cf_json *j)
     cf_json_integer(j, "seed", (int64_t)r->seed);
     cf_json_string(j, "unit", r->by_patient ? "patient" : "image");
     cf_json_integer(j, "units", r->n_units);
-    cf_json_boolean(j, "cells_missing", r->no_cells);
+    cf_json_boolean(j, "cells_missing", cf_resampling_lacks_cells(r));
     put_interval_end(s, &m->low, "low", j);
     put_interval_end(s, &m->high, "high", j);
     cf_json_end_object(j);

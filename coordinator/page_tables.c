@@ -200,10 +200,10 @@ static void put_resampling(const cf_metrics *m, cf_buf *out)
     cf_page_count(m->resampling.n_units, units);
     cf_buf_printf(out,
                   "<p class=\"note\">Intervals: %s bootstrap resamples of %s %s of the pooled "
-                  "figure (percentiles, seed %llu). They say how far the images decide it; what "
+                  "figure (percentiles, seed %llu%s). They say how far the images decide it; what "
                   "another training would change is the SD over folds.</p>\n",
                   resamples, units, m->resampling.by_patient ? "patients" : "images",
-                  (unsigned long long)m->resampling.seed);
+                  (unsigned long long)m->resampling.seed, cf_resampling_doubt(&m->resampling));
 }
 
 void cf_page_summary(const cf_page *p, cf_buf *out)

@@ -77,7 +77,7 @@ static cf_err compute(const char *run_dir, const cf_scheme *s, cf_predictions *a
     CF_TRY(cf_run_patients(run_dir, all, &patients));
     CF_TRY(cf_metrics_compute(s, all, m));
     CF_TRY(cf_bootstrap(s, all, &intervals, m));
-    m->resampling.no_cells = patients == CF_PATIENTS_NO_CELLS;
+    m->resampling.patients = patients;
     return CF_OK;
 }
 

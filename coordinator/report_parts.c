@@ -48,8 +48,7 @@ cf_err cf_report_intervals(const cf_scheme *s, const cf_metrics *m, cf_buf *out)
                   "\n95 %% intervals of the pooled figures: %d resamples of %lld %ss (bootstrap, "
                   "seed %llu%s). AUC and AP (average precision): the class against the rest.\n\n",
                   r->n_resamples, (long long)r->n_units, r->by_patient ? "patient" : "image",
-                  (unsigned long long)r->seed,
-                  r->no_cells ? "; patients are not known: the run's cells file is not there" : "");
+                  (unsigned long long)r->seed, cf_resampling_doubt(r));
     cf_markdown_begin(&t, "lrrrrr");
     cf_markdown_put(&t, "code");
     for (int i = 0; i < N_COLUMNS; i++) cf_markdown_put(&t, COLUMNS[i].title);

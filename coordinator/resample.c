@@ -37,7 +37,7 @@ static int64_t number_units(char *const *patients, int64_t n_rows, named_row *ro
     return units;
 }
 
-static bool any_name(char *const *patients, int64_t n_rows)
+bool cf_resample_any_name(char *const *patients, int64_t n_rows)
 {
     for (int64_t i = 0; patients && i < n_rows; i++)
         if (patients[i] && patients[i][0]) return true;
@@ -52,7 +52,7 @@ cf_err cf_resampler_init(cf_resampler *r, char *const *patients, int64_t n_rows,
     if (n_rows > INT32_MAX)
         return cf_fail(CF_E_DATA, "%lld rows to resample, expected at most %d", (long long)n_rows,
                        INT32_MAX);
-    if (!any_name(patients, n_rows)) return CF_OK;
+    if (!cf_resample_any_name(patients, n_rows)) return CF_OK;
     CF_TRY_GOTO(cf_new(&rows, (size_t)n_rows, sizeof *rows), out);
     CF_TRY_GOTO(cf_new(&r->unit_of, (size_t)n_rows, sizeof *r->unit_of), out);
     r->n_units = number_units(patients, n_rows, rows, r->unit_of);

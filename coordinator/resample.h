@@ -18,6 +18,8 @@ typedef struct cf_resampler {
     uint64_t seed;
 } cf_resampler;
 
+/* Whether one of [n_rows] names, NULL for none, is there: neither NULL nor "". */
+bool cf_resample_any_name(char *const *patients, int64_t n_rows);
 /* patients: [n_rows] names; NULL, or none of them a name: rows are drawn one by one. Rows of one
  * name are drawn together, rows without a name ("" or NULL) each by itself. */
 CF_CHECKED cf_err cf_resampler_init(cf_resampler *r, char *const *patients, int64_t n_rows,

@@ -6,6 +6,7 @@
 
 #include "coordinator/folds.h"
 #include "coordinator/folds_make.h"
+#include "coordinator/trained_on.h"
 #include "kernels/base/hash.h"
 #include "kernels/base/log.h"
 #include "kernels/base/mem.h"
@@ -47,8 +48,9 @@ static cf_err write_run_yaml(const cf_config *c, const cf_cells *cells, const cf
     cf_buf yaml = {0};
     uint64_t hash = 0;
     CF_TRY(cf_config_hash(c, &hash));
-    cf_buf_printf(&yaml, "# cytofold %s\n# configuration: %016llx\n# data and folds: %016llx\n",
-                  CYTOFOLD_VERSION, (unsigned long long)hash, (unsigned long long)run->folds_hash);
+    cf_buf_printf(&yaml, "# cytofold %s\n# configuration: %016llx\n", CYTOFOLD_VERSION,
+                  (unsigned long long)hash);
+    cf_trained_on_mark(run->folds_hash, &yaml);
     cf_buf_printf(&yaml, "# images: %d x %d px, %.9g um/px\n", cells->width, cells->height,
                   cells->um_per_px);
     if (run->init_hash != 0)
@@ -171,7 +173,7 @@ static cf_err check_init(const cf_run_folder *run, const cf_config *c, const cha
 static cf_err resume_folder(const cf_config *c, const cf_cells *cells, const char *run_yaml,
                             cf_run_folder *run)
 {
-    char path[CF_PATH_MAX], mark[64];
+    char path[CF_PATH_MAX];
     char *text = NULL;
     size_t n = 0;
     CF_TRY(check_config(run, c, run_yaml));
@@ -182,8 +184,7 @@ static cf_err resume_folder(const cf_config *c, const cf_cells *cells, const cha
     run->resumed = true;
     CF_TRY(cf_file_read(run_yaml, 1 << 20, &text, &n));
     cf_err err = check_init(run, c, text);
-    snprintf(mark, sizeof mark, "# data and folds: %016llx\n", (unsigned long long)run->folds_hash);
-    bool same = strstr(text, mark) != NULL;
+    bool same = cf_trained_on_marked(text, run->folds_hash);
     free(text);
     CF_TRY(err);
     return same ? CF_OK : other_data(run, c);

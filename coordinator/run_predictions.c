@@ -4,9 +4,9 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "coordinator/resample.h"
+#include "coordinator/trained_on.h"
 #include "kernels/base/mem.h"
-#include "proto/cells.h"
-#include "proto/config.h"
 
 /* K of "fold-K" in plain decimal, or -1. */
 static int fold_number(const char *name)
@@ -172,8 +172,9 @@ static cf_err copy_patients(const cf_cells *cells, cf_predictions *p, bool *all)
             CF_TRY_GOTO(cf_strdup(cells->patient_names.items[patient], &patients[i]), out);
     }
     if (*all) {
+        char **empty = p->patients; /* a column without a name, or NULL */
         p->patients = patients;
-        patients = NULL;
+        patients = empty;
     }
 out:
     for (int64_t i = 0; patients && i < p->n; i++) free(patients[i]);
@@ -182,41 +183,22 @@ out:
     return err;
 }
 
-/* The cells file of a run, if it is still there and can be read (*open); nothing is wrong
- * otherwise: the predictions stand without it. Only what is no fault of files (memory) is an error:
- * it must not change a result. */
-static cf_err open_cells(const char *run_dir, cf_cells *cells, bool *open)
-{
-    char path[CF_PATH_MAX];
-    cf_config *config = NULL;
-    *open = false;
-    CF_TRY(cf_path_join(path, sizeof path, run_dir, "run.yaml"));
-    if (!cf_path_exists(path)) return CF_OK;
-    CF_TRY(cf_new(&config, 1, sizeof *config));
-    cf_config_defaults(config);
-    cf_err err = cf_config_read(path, config);
-    if (err == CF_OK && config->data_cells[0] && cf_path_exists(config->data_cells)) {
-        err = cf_cells_open_any(config->data_cells, cells);
-        *open = err == CF_OK;
-    }
-    free(config);
-    return err == CF_E_UNEXPECTED ? err : CF_OK;
-}
-
 cf_err cf_run_patients(const char *run_dir, cf_predictions *p, cf_patients_found *found)
 {
-    cf_cells cells = {0};
-    bool all = true, open = false;
+    char path[CF_PATH_MAX];
+    cf_cells cells;
+    cf_cells_found file;
+    bool all = true;
     *found = CF_PATIENTS_IN_FILE;
-    if (p->patients) return CF_OK;
-    *found = CF_PATIENTS_NO_CELLS;
-    CF_TRY(open_cells(run_dir, &cells, &open));
-    if (!open) return CF_OK;
+    if (cf_resample_any_name(p->patients, p->n)) return CF_OK;
+    CF_TRY(cf_trained_on_open(run_dir, &cells, &file, path));
+    *found = file == CF_CELLS_OTHER ? CF_PATIENTS_OTHER_CELLS : CF_PATIENTS_NO_CELLS;
+    if (file != CF_CELLS_OPEN) return CF_OK;
     cf_err err = CF_OK;
     *found = CF_PATIENTS_NONE;
     if (cells.patient_names.n > 0) {
         err = copy_patients(&cells, p, &all);
-        *found = all ? CF_PATIENTS_IN_CELLS : CF_PATIENTS_NO_CELLS;
+        *found = all ? CF_PATIENTS_IN_CELLS : CF_PATIENTS_OTHER_CELLS;
     }
     cf_cells_close(&cells);
     return err;
@@ -234,16 +216,17 @@ static cf_err read_labelled(const char *path, const cf_scheme *s, cf_predictions
     return err;
 }
 
-cf_err cf_run_predictions_read(const char *run_dir_or_csv, const cf_scheme *s, cf_predictions *p)
+cf_err cf_run_predictions_read(const char *run_dir_or_csv, const cf_scheme *s, cf_predictions *p,
+                               cf_patients_found *patients)
 {
     cf_run_folds run = {0};
-    cf_patients_found found;
     cf_err err = CF_OK;
     *p = (cf_predictions){0};
+    *patients = CF_PATIENTS_IN_FILE;
     if (!cf_path_is_dir(run_dir_or_csv)) return read_labelled(run_dir_or_csv, s, p);
     CF_TRY_GOTO(cf_run_folds_read(run_dir_or_csv, s, &run), out);
     CF_TRY_GOTO(cf_run_folds_pool(&run, s->n_classes, p), out);
-    CF_TRY_GOTO(cf_run_patients(run_dir_or_csv, p, &found), out);
+    CF_TRY_GOTO(cf_run_patients(run_dir_or_csv, p, patients), out);
 out:
     cf_run_folds_fini(&run);
     if (err != CF_OK) cf_predictions_fini(p);

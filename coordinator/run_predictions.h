@@ -26,19 +26,13 @@ CF_CHECKED cf_err cf_run_folds_pool(cf_run_folds *run, int n_classes, cf_predict
 CF_CHECKED cf_err cf_run_fold_path(const char *run_dir, int fold, const char *file,
                                    char path[CF_PATH_MAX]);
 
-/* Where the patients of a run's images come from. */
-typedef enum cf_patients_found {
-    CF_PATIENTS_IN_FILE,  /* the predictions name them */
-    CF_PATIENTS_IN_CELLS, /* the run's cells file does */
-    CF_PATIENTS_NONE,     /* it knows none */
-    CF_PATIENTS_NO_CELLS  /* it is not there, cannot be read, or holds other images */
-} cf_patients_found;
-/* Fills p->patients from the cells file that run.yaml of the run folder names. */
+/* Fills p->patients from the cells file that run.yaml of the run folder names, where p names none.
+ */
 CF_CHECKED cf_err cf_run_patients(const char *run_dir, cf_predictions *p, cf_patients_found *found);
 
-/* All rows of a run folder, or those of a predictions file that have a label, with their patients.
- * CF_E_DATA where none has a label. */
+/* All rows of a run folder, or those of a predictions file that have a label, with their patients;
+ * *patients: where they come from. CF_E_DATA where none has a label. */
 CF_CHECKED cf_err cf_run_predictions_read(const char *run_dir_or_csv, const cf_scheme *s,
-                                          cf_predictions *p);
+                                          cf_predictions *p, cf_patients_found *patients);
 
 #endif

@@ -90,15 +90,17 @@ void cf_sweep_legend(const cf_sweep_results *r, const cf_sweep_ranking *ranking,
     const cf_metrics *m = &r->rows[ranking->order[0]].metrics;
     const char *unit = m->resampling.by_patient ? "patients" : "images";
     int n = ranking->n_ranked - 1;
-    cf_buf_printf(out,
-                  "Over all %lld images, each tested by the network of its own fold; 95 %% "
-                  "intervals of the bootstrap over %s. All points test the same images in the same "
-                  "folds and are compared pairwise: p of images by the paired bootstrap (networks "
-                  "taken as given), p of folds by the corrected resampled t-test (another training "
-                  "counts). The larger of both, adjusted for %d comparison%s by Holm, must be "
-                  "below %.2g for a difference to be beyond noise. The best was chosen by these "
-                  "very images: its figure is optimistic, the more so the more points there are.",
-                  (long long)m->pooled.n, unit, n, n == 1 ? "" : "s", CF_SWEEP_LEVEL);
+    cf_buf_printf(
+        out,
+        "Over all %lld images, each tested by the network of its own fold; 95 %% "
+        "intervals of the bootstrap over %s%s. All points test the same images in the same "
+        "folds and are compared pairwise: p of images by the paired bootstrap (networks "
+        "taken as given), p of folds by the corrected resampled t-test (another training "
+        "counts). The larger of both, adjusted for %d comparison%s by Holm, must be "
+        "below %.2g for a difference to be beyond noise. The best was chosen by these "
+        "very images: its figure is optimistic, the more so the more points there are.",
+        (long long)m->pooled.n, unit, cf_resampling_doubt(&m->resampling), n, n == 1 ? "" : "s",
+        CF_SWEEP_LEVEL);
 }
 
 /* ---- tables ---- */

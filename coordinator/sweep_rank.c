@@ -98,6 +98,7 @@ cf_err cf_sweep_rank(cf_sweep_results *r, cf_sweep_ranking *ranking)
     for (int i = 0; i < ranking->n_ranked; i++) {
         cf_sweep_result *row = &r->rows[ranking->order[i]];
         CF_TRY(cf_bootstrap(&r->scheme, &row->predictions, &own, &row->metrics));
+        row->metrics.resampling.patients = row->patients;
     }
     cf_sweep_standing *best = &ranking->standings[ranking->order[0]];
     best->p = best->p_holm = (double)NAN;

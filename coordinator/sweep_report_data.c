@@ -186,7 +186,9 @@ cf_err cf_sweep_report_json(const cf_sweep_results *r, const cf_sweep_ranking *r
     cf_json_number(&j, "level", CF_SWEEP_LEVEL);
     cf_json_string(&j, "correction", "holm");
     cf_json_string(&j, "unit", m->resampling.by_patient ? "patient" : "image");
+    cf_json_boolean(&j, "cells_missing", cf_resampling_lacks_cells(&m->resampling));
     cf_json_integer(&j, "resamples", cf_sweep_resamples(r->n_finished));
+    cf_json_integer(&j, "interval_resamples", m->resampling.n_resamples);
     cf_json_array(&j, "points");
     for (int point = 0; point < r->sweep.n_points; point++)
         put_point(r, &ranking->standings[point], point, &j);

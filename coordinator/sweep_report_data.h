@@ -33,11 +33,15 @@ CF_CHECKED cf_err cf_sweep_report_csv(const cf_sweep_results *r, const cf_sweep_
  * | images, n_folds     | of each point                                                      |
  * | best                | name of the first in rank, by pooled macro F1                      |
  * | level, correction   | 0.05, "holm": of the word within_noise                             |
- * | unit, resamples     | "image" or "patient", of the paired bootstrap                      |
+ * | unit                | "image" or "patient", of the paired bootstrap                      |
+ * | cells_missing       | "image" because the points' cells file is not there or holds other |
+ * |                     | images                                                             |
+ * | resamples           | of each comparison with the best                                   |
+ * | interval_resamples  | of a point's own figures                                           |
  * | points              | array in order of number: point, values (texts by key), finished,  |
- * |                     | error (unfinished: the message, "" where none); rank; a figure object
- * each of accuracy, balanced_accuracy,         | |                     | macro_f1, nll;
- * versus_best, null at the best                       |
+ * |                     | error (unfinished: the message, "" where none); rank; a figure     |
+ * |                     | object each of accuracy, balanced_accuracy, macro_f1, nll;         |
+ * |                     | versus_best, null at the best                                      |
  *
  * A figure object: pooled, low, high (95 % of the bootstrap over images), mean, sd over folds.
  * versus_best: p_images, p_folds, p_holm of macro F1, within_noise, mcnemar_p, and of each figure

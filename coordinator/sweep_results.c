@@ -73,8 +73,25 @@ static cf_err take_point(const char *dir, int point, cf_sweep_results *r)
     CF_TRY(read_scheme(point_dir, r));
     row->finished = true;
     r->n_finished++;
-    CF_TRY(cf_run_predictions_read(point_dir, &r->scheme, &row->predictions));
+    CF_TRY(cf_run_predictions_read(point_dir, &r->scheme, &row->predictions, &row->patients));
     return cf_metrics_compute(&r->scheme, &row->predictions, &row->metrics);
+}
+
+/* Without the patients of one point it would be compared by image, the others by patient. */
+static cf_err check_same_patients(const char *dir, const cf_sweep_result *a,
+                                  const cf_sweep_result *b)
+{
+    static const char *const sources[] = {
+        [CF_PATIENTS_IN_FILE] = "in predictions.csv",
+        [CF_PATIENTS_IN_CELLS] = "in its cells file",
+        [CF_PATIENTS_NONE] = "nowhere",
+        [CF_PATIENTS_NO_CELLS] = "nowhere: its cells file is not there",
+        [CF_PATIENTS_OTHER_CELLS] = "nowhere: its cells file is of other images",
+    };
+    if (a->patients == b->patients) return CF_OK;
+    return cf_fail(CF_E_DATA,
+                   "%s: point-%03d has its patients %s, point-%03d %s: they cannot be compared",
+                   dir, a->point, sources[a->patients], b->point, sources[b->patients]);
 }
 
 /* Points share the split, so that row i of one is row i of every other. */
@@ -95,6 +112,7 @@ static cf_err check_same_rows(const char *dir, const cf_sweep_results *r)
                            "%s: point-%03d and point-%03d tested other images, labels or folds: "
                            "they cannot be compared",
                            dir, first->point, row->point);
+        CF_TRY(check_same_patients(dir, first, row));
     }
     return CF_OK;
 }

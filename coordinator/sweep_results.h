@@ -11,7 +11,8 @@ typedef struct cf_sweep_result {
     bool finished;
     char *error;                /* owned: why it ended before, "" unless it did */
     cf_predictions predictions; /* owned: all folds, fold after fold; empty unless finished */
-    cf_metrics metrics;         /* owned: of them */
+    cf_patients_found patients; /* where they come from */
+    cf_metrics metrics;         /* owned: of predictions */
 } cf_sweep_result;
 
 typedef struct cf_sweep_results {
@@ -21,8 +22,9 @@ typedef struct cf_sweep_results {
     int n_finished;
 } cf_sweep_results;
 
-/* Reads DIR/sweep.yaml and the points. All have the same images in the same order: CF_E_DATA where
- * two differ, and where no point is finished. Release with fini in any case. */
+/* Reads DIR/sweep.yaml and the points. All have the same images in the same order, and know their
+ * patients or do not: CF_E_DATA where two differ, and where no point is finished. Release with fini
+ * in any case. */
 CF_CHECKED cf_err cf_sweep_results_read(const char *dir, cf_sweep_results *r);
 /* Whether every point has the predictions of all its folds; looks at names of files only. */
 CF_CHECKED cf_err cf_sweep_results_whole(const char *dir, bool *whole);

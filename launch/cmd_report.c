@@ -88,12 +88,14 @@ static cf_err compare(const char *dir, const report_options *o, const cf_scheme 
 {
     char json[CF_PATH_MAX], markdown[CF_PATH_MAX];
     cf_predictions a = {0};
+    cf_patients_found patients;
     CF_TRY(cf_path_join(json, sizeof json, dir, "compare.json"));
     CF_TRY(cf_path_join(markdown, sizeof markdown, dir, "compare.md"));
-    CF_TRY(cf_run_predictions_read(dir, s, &a));
+    CF_TRY(cf_run_predictions_read(dir, s, &a, &patients));
     const cf_compare_job job = {.a = dir,
                                 .b = o->against,
                                 .rows = &a,
+                                .patients = patients,
                                 .n_resamples = CF_BOOTSTRAP_RESAMPLES,
                                 .json = json,
                                 .markdown = markdown,

@@ -9,6 +9,7 @@ typedef struct cf_compare_job {
     const char *a, *b;           /* names of the sides as the user gave them; b is read here: a run
                                     folder or a predictions file */
     const cf_predictions *rows;  /* borrowed: A's, each with a label */
+    cf_patients_found patients;  /* A's */
     int n_resamples;             /* 0: no intervals */
     const char *json, *markdown; /* where to save; NULL: not saved */
     bool print_json;             /* to stdout instead of the Markdown */

@@ -4,8 +4,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "coordinator/trained_on.h"
 #include "kernels/base/mem.h"
-#include "proto/config.h"
 #include "worker/data/fetch.h"
 
 enum { JPEG_QUALITY = 82 };
@@ -53,47 +53,26 @@ static void close_cells(cf_report_images *images)
     images->by_id = NULL;
 }
 
-/* data.cells of the folder's run.yaml; "" where there is none. The message of a failure says why.
- */
-static cf_err find_cells(const char *run_dir, char path[CF_PATH_MAX])
-{
-    char yaml[CF_PATH_MAX];
-    cf_config *config = NULL;
-    path[0] = '\0';
-    CF_TRY(cf_path_join(yaml, sizeof yaml, run_dir, "run.yaml"));
-    CF_TRY(cf_new(&config, 1, sizeof *config));
-    cf_config_defaults(config);
-    cf_err err = cf_config_read(yaml, config);
-    if (err == CF_OK) snprintf(path, CF_PATH_MAX, "%s", config->data_cells);
-    free(config);
-    return err;
-}
-
 /* Only the file's name: the folders before it are this machine's, and the page is not. */
-static void say_absent(cf_report_images *images, const char *path)
+static void say_absent(cf_report_images *images, cf_cells_found found, const char *path)
 {
     const char *slash = strrchr(path, '/'), *name = slash ? slash + 1 : path;
-    if (path[0])
-        snprintf(images->absent, sizeof images->absent,
-                 "the run's cells file %.200s is not there or cannot be read", name);
-    else
+    images->absent[0] = '\0';
+    if (found == CF_CELLS_UNNAMED)
         snprintf(images->absent, sizeof images->absent, "run.yaml names no cells file");
+    else if (found != CF_CELLS_OPEN)
+        snprintf(images->absent, sizeof images->absent, "the run's cells file %.200s is %s", name,
+                 found == CF_CELLS_GONE ? "not there or cannot be read" : "of other images");
 }
 
 static cf_err begin(void *context, const char *run_dir, const char **absent)
 {
     cf_report_images *images = context;
     char path[CF_PATH_MAX];
+    cf_cells_found found;
     close_cells(images);
-    images->absent[0] = '\0';
-    cf_err err = find_cells(run_dir, path);
-    bool named = err == CF_OK && path[0] != '\0';
-    if (named) err = cf_cells_open_any(path, &images->cells);
-    if (err == CF_E_UNEXPECTED) return err; /* memory: no reason to leave pictures out */
-    if (err != CF_OK || !named) {
-        images->cells = (cf_cells){0};
-        say_absent(images, path);
-    }
+    CF_TRY(cf_trained_on_open(run_dir, &images->cells, &found, path));
+    say_absent(images, found, path);
     *absent = images->absent[0] ? images->absent : NULL;
     return *absent ? CF_OK : make_index(images);
 }

@@ -15,7 +15,8 @@ typedef struct cf_report_images {
 } cf_report_images;
 
 /* *source is borrowed from *images and serves one run folder after the other, each opened when the
- * report begins. A cells file that is gone or cannot be read is no error: the report says so. */
+ * report begins. A cells file that is gone, cannot be read or holds other images is no error: the
+ * report says so. */
 void cf_report_images_init(cf_report_images *images, cf_report_source *source);
 void cf_report_images_fini(cf_report_images *images);
 

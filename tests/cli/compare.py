@@ -70,6 +70,8 @@ def runs_are_compared(folder):
     page = run("report", folder / "one", "--against", folder / "two")
     expect("compare.md", (folder / "one" / "compare.md").read_text(encoding="utf-8"), page)
     found = json.loads((folder / "one" / "compare.json").read_text(encoding="utf-8"))
+    expect("by image for want of the cells file", found["cells_missing"], True)
+    expect("and it is said", "by image; patients are not known: the run's cells file is not there" in page, True)
     expect("difference", round(found["accuracy"]["difference"], 12), round(58 / 60 - 48 / 60, 12))
     expect("other files", sorted(p.name for p in (folder / "one").iterdir()),
            ["compare.json", "compare.md", "fold-0", "fold-1", "scheme.yaml"])

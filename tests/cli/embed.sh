@@ -80,9 +80,14 @@ check "the same map" cmp run/embed.csv first/embed.csv
 "$program" synth -o others --images 126 --size 40 --scheme bm7 --seed 6 >/dev/null
 "$program" pack others --scheme bm7 --size 36 -o others.cells >/dev/null
 expect 3 "others.cells: not the images and folds that run was trained on" run --cells others.cells
+cp others.cells cells.cells
+"$program" report run >/dev/null
+check "a report without other images' pictures" grep -q \
+  "No pictures: the run&#39;s cells file cells.cells is of other images" run/report.html
+rm cells.cells
 mkdir few && cp -r phantoms/BLA phantoms/EOS few/
 "$program" pack few --scheme auto --size 36 -o few.cells >/dev/null
-expect 3 "few.cells is not what run was trained on" run --cells few.cells
+expect 3 "few.cells: not what run was trained on" run --cells few.cells
 
 # refusals
 expect 2 "126 images are too few for 200 neighbours" run --cells away.cells --neighbors 200

@@ -191,6 +191,37 @@ static void one_patient_gives_no_interval_and_no_p(void **state)
     cf_scheme_fini(&s);
 }
 
+/* Images 0 to 39 of ten patients, the odd images' names on one side, the even ones' on the other.
+ */
+static void a_patient_that_one_side_names_counts_for_both(void **state)
+{
+    (void)state;
+    cf_scheme s = ab_scheme();
+    cf_predictions a, b;
+    cf_comparison c;
+    make(&a, 40, 0, 5);
+    make(&b, 40, 0, 3);
+    assert_int_equal(cf_new(&a.patients, 40, sizeof *a.patients), CF_OK);
+    assert_int_equal(cf_new(&b.patients, 40, sizeof *b.patients), CF_OK);
+    for (int i = 0; i < 40; i++) {
+        char name[2] = {(char)('a' + i / 4), '\0'};
+        assert_int_equal(cf_strdup(i % 2 ? name : "", &a.patients[i]), CF_OK);
+        assert_int_equal(cf_strdup(i % 2 ? "" : name, &b.patients[i]), CF_OK);
+    }
+    assert_int_equal(cf_compare(&s, &a, &b, &OPTIONS, &c), CF_OK);
+    assert_true(c.resampling.by_patient);
+    assert_int_equal(c.resampling.n_units, 10);
+    cf_comparison_fini(&c);
+    for (int i = 0; i < 40; i++) a.patients[i][0] = '\0'; /* a column without a name */
+    assert_int_equal(cf_compare(&s, &a, &b, &OPTIONS, &c), CF_OK);
+    assert_true(c.resampling.by_patient);
+    assert_int_equal(c.resampling.n_units, 10 + 20);
+    cf_comparison_fini(&c);
+    cf_predictions_fini(&b);
+    cf_predictions_fini(&a);
+    cf_scheme_fini(&s);
+}
+
 static void other_folds_have_no_fold_test(void **state)
 {
     (void)state;
@@ -281,6 +312,7 @@ int main(void)
         cmocka_unit_test(a_run_does_not_differ_from_itself),
         cmocka_unit_test(only_common_images_count_and_sides_swap_signs),
         cmocka_unit_test(one_patient_gives_no_interval_and_no_p),
+        cmocka_unit_test(a_patient_that_one_side_names_counts_for_both),
         cmocka_unit_test(other_folds_have_no_fold_test),
         cmocka_unit_test(what_cannot_be_compared_is_refused_by_name),
         cmocka_unit_test(both_forms_name_the_sides_and_figures),
