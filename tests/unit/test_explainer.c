@@ -372,6 +372,46 @@ static double difference(const float *a, const float *b, int64_t n)
     return sqrt(sum / norm);
 }
 
+/* Images brighter and brighter, of a network without a bound on its scores: those of one batch lie
+ * further apart than one constant output serves. */
+static void scores_far_apart_in_one_batch_keep_their_gradients(void **state)
+{
+    (void)state;
+    static float together[N * PIXELS], alone[N * PIXELS];
+    net t;
+    net_init(&t, resnext, NULL);
+    const cf_node *dense = &t.g->nodes[cf_graph_find(t.g, "fc")];
+    const cf_param *weights = &t.g->params[dense->weight];
+    for (int64_t k = 0; k < weights->count; k++) t.weights[weights->offset + k] *= 10;
+    for (int i = 0; i < N * PIXELS; i++) t.images[i] *= (float)(1 + 20 * (i / PIXELS));
+    cf_explainer *e = explain(&t, "stage2.1.conv3", true);
+    cf_explainer_result r;
+    double scores[N], lowest, highest;
+    OK(cf_explainer_run(e, 1, t.images, &r));
+    memcpy(together, r.image_gradient, sizeof together);
+    int64_t n = cf_shape_elements(r.layer_shape) / N;
+    float *layer = malloc((size_t)(N * n) * sizeof *layer);
+    assert_non_null(layer);
+    memcpy(layer, r.layer_gradient, (size_t)(N * n) * sizeof *layer);
+    memcpy(scores, r.scores, sizeof scores);
+    lowest = fmin(scores[0], fmin(scores[1], scores[2]));
+    highest = fmax(scores[0], fmax(scores[1], scores[2]));
+    if (highest - lowest < 60) fail_msg("scores from %g to %g only", lowest, highest);
+    for (int i = 0; i < N; i++) { /* a batch of one image N times */
+        for (int k = 0; k < N; k++)
+            memcpy(alone + k * PIXELS, t.images + i * PIXELS, PIXELS * sizeof *alone);
+        OK(cf_explainer_run(e, 1, alone, &r));
+        assert_true(r.scores[i] == scores[i]);
+        /* 1 - P of another constant is rounded otherwise */
+        assert_true(difference(r.image_gradient + i * PIXELS, together + i * PIXELS, PIXELS) <
+                    1e-5);
+        assert_true(difference(r.layer_gradient + i * n, layer + i * n, n) < 1e-5);
+    }
+    free(layer);
+    cf_explainer_destroy(e);
+    net_fini(&t);
+}
+
 /* Run where the device under test is another than the CPU. */
 static void devices_agree_on_gradients(void **state)
 {
@@ -440,6 +480,7 @@ int main(void)
         cmocka_unit_test(layer_gradients_are_those_of_all_readers_together),
         cmocka_unit_test(grad_cam_of_the_last_layer_is_cam),
         cmocka_unit_test(large_scores_keep_their_gradients),
+        cmocka_unit_test(scores_far_apart_in_one_batch_keep_their_gradients),
         cmocka_unit_test(as_many_images_pass_as_memory_takes),
         cmocka_unit_test(targets_that_are_no_layers_are_refused),
     };

@@ -26,8 +26,9 @@ struct cf_explainer {
     int *labels; /* owned, [batch] zeros: the class aimed at */
     float *logits, *image_gradient, *layer_output, *layer_gradient; /* owned; NULL: not wanted */
     double *scores, *factors;                                       /* owned, [batch] */
-    int class;                                                      /* aimed at; -1: none */
-    int n_nodes;                                                    /* of that class */
+    bool *placed, *taken; /* owned, [batch]: in this pass; in an earlier one, or in this */
+    int class;            /* aimed at; -1: none */
+    int n_nodes;          /* of that class */
     double constant;
 };
 
@@ -69,6 +70,8 @@ static cf_err allocate_outputs(cf_explainer *e)
     CF_TRY(cf_new(&e->labels, n, sizeof *e->labels));
     CF_TRY(cf_new(&e->scores, n, sizeof *e->scores));
     CF_TRY(cf_new(&e->factors, n, sizeof *e->factors));
+    CF_TRY(cf_new(&e->placed, n, sizeof *e->placed));
+    CF_TRY(cf_new(&e->taken, n, sizeof *e->taken));
     CF_TRY(cf_new(&e->logits, n * (size_t)(e->x.n_rows + 1), sizeof *e->logits));
     if (e->x.image >= 0) {
         size_t elements = (size_t)cf_shape_elements(nodes[e->x.image].out_shape);
@@ -125,6 +128,8 @@ void cf_explainer_destroy(cf_explainer *e)
     free(e->labels);
     free(e->scores);
     free(e->factors);
+    free(e->placed);
+    free(e->taken);
     free(e->logits);
     free(e->image_gradient);
     free(e->layer_output);
@@ -158,11 +163,9 @@ static cf_err aim(cf_explainer *e, int class, double constant)
 }
 
 /* Logits into scores, and into what a gradient of the loss is to be multiplied by. */
-static void take_scores(cf_explainer *e, double *lowest, double *highest)
+static void take_scores(cf_explainer *e)
 {
     int n = e->target.batch, row = e->x.n_rows + 1;
-    *lowest = (double)INFINITY;
-    *highest = -(double)INFINITY;
     for (int i = 0; i < n; i++) {
         const float *z = e->logits + (int64_t)i * row;
         double peak = (double)z[0], sum = 0;
@@ -171,56 +174,107 @@ static void take_scores(cf_explainer *e, double *lowest, double *highest)
         double score = peak + log(fmax(sum, 1)); /* the largest alone adds 1 */
         e->scores[i] = score;
         e->factors[i] = -(double)n * (1 + exp(score - e->constant)); /* -n / (1 - P) */
-        *lowest = fmin(*lowest, score);
-        *highest = fmax(*highest, score);
     }
 }
 
-static cf_err pass(cf_explainer *e, const float *images)
+static cf_err pass(cf_explainer *e, int class, double constant, const float *images)
 {
     cf_batch batch = {.images = images, .labels = e->labels};
+    CF_TRY(aim(e, class, constant));
     CF_TRY(e->ops->zero(e->backend, e->sums, e->sums_bytes));
     CF_TRY(e->ops->train(e->program, &batch, e->sums));
     CF_TRY(e->ops->sync(e->backend));
-    return e->ops->peek(e->program, e->x.logits, CF_SLOT_Z, e->logits);
+    CF_TRY(e->ops->peek(e->program, e->x.logits, CF_SLOT_Z, e->logits));
+    take_scores(e);
+    return CF_OK;
 }
 
-static bool well_placed(const cf_explainer *e, double lowest, double highest)
+static bool is_well_placed(const cf_explainer *e, double score)
 {
-    if (highest > e->constant - TOO_NEAR) return false;
-    return e->n_nodes == 1 || lowest > e->constant - TOO_FAR; /* shares of one node are 1 */
+    if (score > e->constant - TOO_NEAR) return false;
+    return e->n_nodes == 1 || score > e->constant - TOO_FAR; /* shares of one node are 1 */
 }
 
-/* The constant starts where it does for nearly all networks, so that the result does not depend on
- * what was asked before. */
-static cf_err run_placed(cf_explainer *e, int class, const float *images)
+/* Which images still to be taken this pass's constant suits; returns how many it does not. */
+static int place(cf_explainer *e)
 {
-    double lowest = 0, highest = 0;
-    CF_TRY(aim(e, class, START));
-    CF_TRY(pass(e, images));
-    take_scores(e, &lowest, &highest);
-    if (well_placed(e, lowest, highest)) return CF_OK;
-    if (!isfinite(lowest) || !isfinite(highest))
-        return cf_fail(CF_E_NUMERIC, "the score of class %d is not finite", class);
-    CF_TRY(aim(e, class, (double)(float)(highest + ABOVE)));
-    CF_TRY(pass(e, images));
-    take_scores(e, &lowest, &highest);
-    if (well_placed(e, lowest, highest)) return CF_OK;
-    return cf_fail(CF_E_NUMERIC, "scores of class %d from %g to %g in one batch are too far apart",
-                   class, lowest, highest);
+    int n_left = 0;
+    for (int i = 0; i < e->target.batch; i++) {
+        e->placed[i] = !e->taken[i] && is_well_placed(e, e->scores[i]);
+        n_left += !e->taken[i] && !e->placed[i];
+    }
+    return n_left;
 }
 
-/* A gradient of the loss of node's output into that of the score. */
-static cf_err take_gradient(cf_explainer *e, int node, float *values)
+/* The highest score of those that no pass has suited. CF_E_NUMERIC where one is not finite. */
+static cf_err highest_left(const cf_explainer *e, double *highest)
+{
+    *highest = -(double)INFINITY;
+    for (int i = 0; i < e->target.batch; i++) {
+        if (e->taken[i]) continue;
+        if (!isfinite(e->scores[i]))
+            return cf_fail(CF_E_NUMERIC, "the score of class %d is not finite", e->class);
+        *highest = fmax(*highest, e->scores[i]);
+    }
+    return CF_OK;
+}
+
+/* Gradients of the loss of node's output into those of the score, of the images that are placed.
+ * peeked: as large as values, and the same where all are. */
+static cf_err take_gradient(cf_explainer *e, int node, float *peeked, float *values)
 {
     const cf_shape *s = &e->x.graph->nodes[node].out_shape;
     int64_t image = s->h * s->w * s->c;
-    CF_TRY(e->ops->peek(e->program, node, CF_SLOT_GIN, values));
+    CF_TRY(e->ops->peek(e->program, node, CF_SLOT_GIN, peeked));
     for (int64_t i = 0; i < s->n * image; i++) {
-        values[i] = (float)((double)values[i] * e->factors[i / image]);
+        if (!e->placed[i / image]) continue;
+        values[i] = (float)((double)peeked[i] * e->factors[i / image]);
         if (!isfinite(values[i]))
             return cf_fail(CF_E_NUMERIC, "the gradient of class %d by %s is not finite", e->class,
                            node == e->x.image ? "the image" : "the layer");
+    }
+    return CF_OK;
+}
+
+/* Of the images that are placed, beside what others have in the results already. */
+static cf_err take_gradients(cf_explainer *e, int n_placed)
+{
+    const cf_node *nodes = e->x.graph->nodes;
+    int64_t image = e->x.image < 0 ? 0 : cf_shape_elements(nodes[e->x.image].out_shape);
+    int64_t layer = e->x.layer < 0 ? 0 : cf_shape_elements(nodes[e->x.layer].out_shape);
+    float *own = NULL;
+    cf_err err = CF_OK;
+    if (n_placed < e->target.batch)
+        CF_TRY(cf_new_aligned(&own, (size_t)(image > layer ? image : layer), sizeof *own));
+    float *by_image = own ? own : e->image_gradient, *by_layer = own ? own : e->layer_gradient;
+    if (image > 0) CF_TRY_GOTO(take_gradient(e, e->x.image, by_image, e->image_gradient), out);
+    if (layer > 0) CF_TRY_GOTO(take_gradient(e, e->x.layer, by_layer, e->layer_gradient), out);
+    for (int i = 0; i < e->target.batch; i++) e->taken[i] |= e->placed[i];
+out:
+    free(own);
+    return err;
+}
+
+/* The constant starts where it does for nearly all networks, so that the result does not depend on
+ * what was asked before; else it stands above the highest score. Of a class of several nodes that
+ * may be too far above the lowest ones: these have passes of their own, of all images again, since
+ * an image's gradients do not depend on those beside it. */
+static cf_err run_passes(cf_explainer *e, int class, const float *images)
+{
+    int n = e->target.batch, n_left = n;
+    memset(e->taken, 0, (size_t)n * sizeof *e->taken);
+    CF_TRY(pass(e, class, START, images));
+    if (place(e) == 0) return take_gradients(e, n);
+    while (n_left > 0) {
+        double highest = 0;
+        CF_TRY(highest_left(e, &highest));
+        CF_TRY(pass(e, class, (double)(float)(highest + ABOVE), images));
+        int n_before = n_left;
+        n_left = place(e);
+        if (n_left == n_before)
+            return cf_fail(CF_E_NUMERIC, "a score of class %d is %g: no constant stands above it",
+                           class, highest);
+        CF_TRY(take_gradients(e, n_before - n_left));
     }
     return CF_OK;
 }
@@ -230,14 +284,12 @@ cf_err cf_explainer_run(cf_explainer *e, int class, const float *images,
 {
     if (class < 0 || class >= e->trained->n_classes)
         return cf_fail(CF_E_USAGE, "class %d of %d", class, e->trained->n_classes);
-    CF_TRY(run_placed(e, class, images));
+    CF_TRY(run_passes(e, class, images));
     *result = (cf_explainer_result){.image_gradient = e->image_gradient,
                                     .layer_output = e->layer_output,
                                     .layer_gradient = e->layer_gradient,
                                     .scores = e->scores};
-    if (e->x.image >= 0) CF_TRY(take_gradient(e, e->x.image, e->image_gradient));
     if (e->x.layer < 0) return CF_OK;
     result->layer_shape = e->x.graph->nodes[e->x.layer].out_shape;
-    CF_TRY(e->ops->peek(e->program, e->x.layer, CF_SLOT_Z, e->layer_output));
-    return take_gradient(e, e->x.layer, e->layer_gradient);
+    return e->ops->peek(e->program, e->x.layer, CF_SLOT_Z, e->layer_output);
 }

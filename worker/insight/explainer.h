@@ -33,8 +33,7 @@ void cf_explainer_destroy(cf_explainer *e); /* accepts NULL */
 CF_CHECKED cf_err cf_explainer_set_network(cf_explainer *e, const float *weights,
                                            const float *state);
 /* One pass. images: [batch][H][W][C] as the network takes them, host memory. The result is a
- * function of network, class and images alone. CF_E_NUMERIC where something is not finite, or where
- * scores of a merged class lie too far apart in one batch. */
+ * function of network, class and images alone. CF_E_NUMERIC where something is not finite. */
 CF_CHECKED cf_err cf_explainer_run(cf_explainer *e, int class, const float *images,
                                    cf_explainer_result *result);
 
