@@ -41,7 +41,7 @@ typedef struct cf_plot_axis {
 
 typedef struct cf_plot_figure {
     const char *title;    /* NULL: none */
-    double width, height; /* of the whole canvas; 0: 560 x 420 */
+    double width, height; /* of the whole canvas, higher where the legend is; 0: 560 x 420 */
     cf_plot_axis x, y;
     const cf_plot_series *series;
     int n_series;
@@ -72,7 +72,7 @@ CF_CHECKED cf_err cf_plot_bar_chart(const cf_plot_bars *b, cf_canvas **out);
  * scale: distances alone mean something. */
 typedef struct cf_plot_cloud {
     const char *title;
-    double width, height; /* 0: 720 x 640 */
+    double width, height; /* as above; 0: 720 x 640 */
     int64_t n;            /* points, up to 10 million */
     const double *x, *y;  /* [n]; not finite: left out */
     const int32_t *group; /* [n] index in names; others: drawn grey, first */

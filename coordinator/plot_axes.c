@@ -4,7 +4,7 @@
 #include <stdio.h>
 #include <string.h>
 
-enum { TICK_FONT = 12, LABEL_FONT = 13, LEGEND_LINE = 18 };
+enum { TICK_FONT = 12, LABEL_FONT = 13 };
 
 int cf_axis_ticks(double min, double max, int wanted, double ticks[CF_TICKS_MAX])
 {
@@ -72,11 +72,25 @@ void cf_axes_draw(cf_canvas *c, const cf_axes *a)
     if (a->y.label) cf_canvas_text(c, a->left - 48, a->top + a->height / 2, a->y.label, &label);
 }
 
+double cf_legend_height(int n)
+{
+    return CF_LEGEND_LINE * (double)(n > CF_LEGEND_MOST ? CF_LEGEND_MOST + 1 : n);
+}
+
+void cf_legend_rest(cf_canvas *c, int n, double x, double y)
+{
+    const cf_font font = {TICK_FONT, CF_PAINT_MUTED, CF_ANCHOR_START, false, false, 0, false};
+    if (n > CF_LEGEND_MOST)
+        cf_canvas_textf(c, x, y + CF_LEGEND_LINE * CF_LEGEND_MOST, &font, "and %d more",
+                        n - CF_LEGEND_MOST);
+}
+
 void cf_legend_draw(cf_canvas *c, const cf_plot_series *series, int n, double x, double y,
                     double max_width)
 {
     const cf_font font = {TICK_FONT, CF_PAINT_INK, CF_ANCHOR_START, false, false, max_width, false};
-    for (int i = 0; i < n; i++, y += LEGEND_LINE) {
+    cf_legend_rest(c, n, x + 34, y);
+    for (int i = 0; i < n && i < CF_LEGEND_MOST; i++, y += CF_LEGEND_LINE) {
         cf_pen pen;
         cf_mark mark;
         const double middle[] = {x + 14, y - 4};

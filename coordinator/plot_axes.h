@@ -28,6 +28,14 @@ int cf_axis_ticks(double min, double max, int wanted, double ticks[CF_TICKS_MAX]
 /* A tick's number, as short as it may be. */
 void cf_axis_number(double value, const cf_plot_axis *axis, char *text, size_t n);
 void cf_axes_draw(cf_canvas *c, const cf_axes *a);
+/* Most entries of a legend; of the others it says how many they are. With more lines than this
+ * nobody reads it, and a picture has a largest height. */
+enum { CF_LEGEND_MOST = 60, CF_LEGEND_LINE = 18 };
+/* Px from the first line of a legend of n entries to below its last. */
+double cf_legend_height(int n);
+/* "and 40 more" below the last of so many entries; nothing where all are there. (x, y): of the
+ * first entry's text. */
+void cf_legend_rest(cf_canvas *c, int n, double x, double y);
 /* Entries of series one below the other from (x, y) on; max_width: of their texts. */
 void cf_legend_draw(cf_canvas *c, const cf_plot_series *series, int n, double x, double y,
                     double max_width);

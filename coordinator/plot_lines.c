@@ -105,6 +105,7 @@ cf_err cf_plot_lines(const cf_plot_figure *f, cf_canvas **out)
 {
     double width = f->width > 0 ? f->width : 560, height = f->height > 0 ? f->height : 420;
     double legend = legend_width(f), top = TOP + (f->title ? 16 : 0);
+    if (legend > 0) height = fmax(height, top + 12 + cf_legend_height(f->n_series));
     const cf_font title = {TITLE_FONT, CF_PAINT_INK, CF_ANCHOR_START, true, false,
                            width - 16, false};
     *out = NULL;

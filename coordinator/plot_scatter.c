@@ -97,13 +97,15 @@ static void draw_names(cf_canvas *canvas, cloud *c)
 static void draw_legend(cf_canvas *canvas, const cloud *c, double x)
 {
     const cf_font font = {FONT, CF_PAINT_INK, CF_ANCHOR_START, false, false, LEGEND_MAX, false};
-    for (int k = 0; k < c->given->n_groups; k++) {
+    const double top = c->top + 10;
+    cf_legend_rest(canvas, c->given->n_groups, x + 12, top);
+    for (int k = 0; k < c->given->n_groups && k < CF_LEGEND_MOST; k++) {
         cf_pen pen;
         cf_mark mark;
-        const double xy[] = {x, c->top + 10 + 18 * k - 4};
+        const double xy[] = {x, top + CF_LEGEND_LINE * k - 4};
         cf_plot_style(k, &pen, &mark);
         cf_canvas_marks(canvas, xy, 1, mark, 9, pen.stroke, 0);
-        cf_canvas_text(canvas, x + 12, c->top + 10 + 18 * k, c->given->names[k], &font);
+        cf_canvas_text(canvas, x + 12, top + CF_LEGEND_LINE * k, c->given->names[k], &font);
     }
 }
 
@@ -124,6 +126,7 @@ cf_err cf_plot_scatter(const cf_plot_cloud *g, cf_canvas **out)
                            width - 32, false};
     cf_err err = CF_OK;
     *out = NULL;
+    height = fmax(height, c.top + 10 + cf_legend_height(g->n_groups));
     c.width = fmax(width - legend - 2 * MARGIN, 40);
     c.height = fmax(height - c.top - MARGIN, 40);
     CF_TRY_GOTO(cf_new(&c.xy, (size_t)g->n + 1, 2 * sizeof *c.xy), out);

@@ -352,6 +352,60 @@ static void a_gap_breaks_the_line(void **state)
     cf_canvas_destroy(c);
 }
 
+/* The canvas grows with the legend up to 60 entries; of the others their number is told. Returns
+ * how many names stand in it. */
+static int legend_names(const cf_canvas *c)
+{
+    cf_buf svg = {0};
+    double height = 0;
+    int n = 0;
+    encode(c, CF_CANVAS_SVG, &svg);
+    const char *box = strstr(cf_buf_text(&svg), "viewBox=\"0 0 ");
+    assert_non_null(box);
+    assert_int_equal(sscanf(box, "viewBox=\"0 0 %*f %lf\"", &height), 1);
+    for (const char *at = cf_buf_text(&svg); (at = strstr(at, "<text x")) != NULL; at++) {
+        const char *y = strstr(at, " y=\""), *end = strstr(at, "</text>");
+        assert_true(y != NULL && end != NULL && y < end);
+        assert_true(strtod(y + 4, NULL) <= height - 2); /* a descender's room */
+        n += end[-1] == '_';                            /* only names end so */
+    }
+    cf_buf_fini(&svg);
+    return n;
+}
+
+static void a_long_legend_stays_on_the_canvas(void **state)
+{
+    (void)state;
+    static const int numbers[] = {20, 22, 59, 60, 61, 1024};
+    static char texts[1024][16];
+    static const char *names[1024];
+    static cf_plot_series series[1024];
+    static const double x[2] = {0, 1};
+    const int32_t group[2] = {0, 1};
+    for (int i = 0; i < 1024; i++) {
+        snprintf(texts[i], sizeof texts[i], "class %d_", i);
+        names[i] = texts[i];
+        series[i] = (cf_plot_series){names[i], x, x, 2, i, false};
+    }
+    for (size_t i = 0; i < sizeof numbers / sizeof numbers[0]; i++) {
+        int n = numbers[i], shown = n < 60 ? n : 60;
+        const cf_plot_figure f = {
+            .x = {"x", 0, 1, false}, .y = {"y", 0, 1, false}, .series = series, .n_series = n};
+        const cf_plot_cloud g = {
+            .n = 2, .x = x, .y = x, .group = group, .n_groups = n, .names = names};
+        cf_canvas *c = NULL;
+        assert_int_equal(cf_plot_lines(&f, &c), CF_OK);
+        assert_int_equal(legend_names(c), shown);
+        cf_canvas_destroy(c);
+        assert_int_equal(cf_plot_scatter(&g, &c), CF_OK);
+        assert_int_equal(legend_names(c), shown + 2); /* the groups' own names */
+        cf_buf png = {0};
+        encode(c, CF_CANVAS_PNG, &png); /* no picture is too high */
+        cf_buf_fini(&png);
+        cf_canvas_destroy(c);
+    }
+}
+
 /* A curve of 100,000 images is no larger than what can be seen of it. */
 static void long_curves_stay_small(void **state)
 {
@@ -421,6 +475,7 @@ int main(void)
         cmocka_unit_test(png_decodes_at_twice_the_size),
         cmocka_unit_test(cells_show_percent_of_their_row_and_counts),
         cmocka_unit_test(a_gap_breaks_the_line),
+        cmocka_unit_test(a_long_legend_stays_on_the_canvas),
         cmocka_unit_test(long_curves_stay_small),
         cmocka_unit_test(impossible_figures_are_refused),
     };
