@@ -6,9 +6,10 @@
 
 #include "coordinator/plot.h"
 #include "kernels/base/mem.h"
+#include "launch/npy.h"
 #include "proto/csv.h"
 
-enum { DIGITS = 9, NPY_ALIGNMENT = 64 };
+enum { DIGITS = 9 };
 
 void cf_embed_fini(cf_embed *e)
 {
@@ -154,36 +155,8 @@ cf_err cf_embed_plot(const cf_embed *e, const char *dir)
     return err;
 }
 
-/* Magic, version, length of what follows, a Python dictionary; together a multiple of 64 bytes. */
-static void npy_header(const cf_embed *e, cf_buf *out)
-{
-    cf_buf_add(out, "\x93NUMPY\x01\x00\x00\x00", 10);
-    cf_buf_printf(out, "{'descr': '<f4', 'fortran_order': False, 'shape': (%lld, %lld), }",
-                  (long long)e->features.n, (long long)e->features.d);
-    while ((out->len + 1) % NPY_ALIGNMENT != 0 && !out->failed) cf_buf_add(out, " ", 1);
-    cf_buf_add(out, "\n", 1);
-    if (out->failed) return;
-    out->data[8] = (char)((out->len - 10) & 0xff);
-    out->data[9] = (char)((out->len - 10) >> 8);
-}
-
 cf_err cf_embed_write_features(const cf_embed *e, const char *path)
 {
-    cf_file file;
-    cf_buf header = {0};
-    cf_err err = CF_OK;
-    npy_header(e, &header);
-    CF_TRY(cf_buf_check(&header));
-    err = cf_file_create(path, &file);
-    if (err == CF_OK) {
-        err = cf_file_write(&file, header.data, header.len);
-        size_t n = (size_t)e->features.n * (size_t)e->features.d;
-        if (err == CF_OK) err = cf_file_write(&file, e->features.x, n * sizeof *e->features.x);
-        if (err == CF_OK)
-            err = cf_file_commit(&file);
-        else
-            cf_file_abandon(&file);
-    }
-    cf_buf_fini(&header);
-    return err;
+    const int64_t dims[2] = {e->features.n, e->features.d};
+    return cf_npy_save(path, dims, 2, e->features.x);
 }

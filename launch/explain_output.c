@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "kernels/base/mem.h"
+#include "launch/npy.h"
 #include "launch/predict_images.h"
 #include "worker/insight/gradcam.h"
 #include "worker/insight/smoothgrad.h"
@@ -167,42 +168,21 @@ cf_err cf_explain_output_finish(cf_explain_output *o)
 /* ---- raw arrays -------------------------------------------------------------------------------
  */
 
-/* NumPy's format, version 1.0: magic, a dictionary padded so that data begin at a multiple of 64,
- * data. All machines that this runs on are little-endian. */
 static cf_err write_npy(const cf_explain_output *o, const char *name, const char *kind,
-                        const char *shape, const float *values, size_t n)
+                        const int64_t *dims, int n_dims, const float *values)
 {
-    enum { HEADER = 128, BEFORE = 10 };
-    char header[HEADER + 1], file[256], path[CF_PATH_MAX];
-    cf_file out;
-    memcpy(header, "\x93NUMPY\x01\x00\x76\x00", BEFORE); /* 118 bytes follow */
-    snprintf(header + BEFORE, HEADER + 1 - BEFORE, "%-117s\n", "");
-    char dictionary[118];
-    int length = snprintf(dictionary, sizeof dictionary,
-                          "{'descr': '<f4', 'fortran_order': False, 'shape': (%s), }", shape);
-    memcpy(header + BEFORE, dictionary, (size_t)length);
+    char file[256], path[CF_PATH_MAX];
     snprintf(file, sizeof file, "%.200s.%s.npy", name, kind);
     CF_TRY(cf_path_join(path, sizeof path, o->folder, file));
-    CF_TRY(cf_file_create(path, &out));
-    cf_err err = cf_file_write(&out, header, HEADER);
-    if (err == CF_OK) err = cf_file_write(&out, values, n * sizeof *values);
-    if (err == CF_OK) return cf_file_commit(&out);
-    cf_file_abandon(&out);
-    return err;
+    return cf_npy_save(path, dims, n_dims, values);
 }
 
 static cf_err write_raw(const cf_explain_output *o, const cf_explanation *x, const char *name)
 {
-    char shape[64];
-    if (x->gradcam != NULL) {
-        snprintf(shape, sizeof shape, "%d, %d", x->map_height, x->map_width);
-        CF_TRY(write_npy(o, name, "gradcam", shape, x->gradcam,
-                         (size_t)x->map_height * (size_t)x->map_width));
-    }
+    const int64_t map[2] = {x->map_height, x->map_width}, image[3] = {x->size, x->size, 3};
+    if (x->gradcam != NULL) CF_TRY(write_npy(o, name, "gradcam", map, 2, x->gradcam));
     if (x->smoothgrad == NULL) return CF_OK;
-    snprintf(shape, sizeof shape, "%d, %d, 3", x->size, x->size);
-    return write_npy(o, name, "smoothgrad", shape, x->smoothgrad,
-                     (size_t)x->size * (size_t)x->size * 3);
+    return write_npy(o, name, "smoothgrad", image, 3, x->smoothgrad);
 }
 
 cf_err cf_explain_write(cf_explain_output *o, const cf_explanation *x)
