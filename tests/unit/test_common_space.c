@@ -168,6 +168,7 @@ static void folds_that_lie_apart_mix_in_the_common_space(void **state)
     for (int k = 0; k < FOLDS; k++) {
         assert_true(c.turns[k].agreement > 0.999 && c.turns[k].kept > 0.999);
         assert_int_equal(c.turns[k].n_shared, k == 0 ? 2 * N / 3 : N / 3);
+        assert_true(c.turns[k].trained_by_both);
     }
     assert_true(fold_excess(f.x, D, f.folds, labels) > 2.9); /* of FOLDS: each lies by itself */
     assert_true(fabs(fold_excess(c.x, R, f.folds, labels) - 1) < 0.1); /* 3,000 pairs: SD 0.03 */
@@ -187,6 +188,39 @@ static void one_fold_keeps_its_features(void **state)
     assert_memory_equal(c.x, f.x, N * D * sizeof *f.x);
     cf_common_fini(&c);
     cf_features_fini(&f);
+}
+
+static void two_folds_say_that_no_image_has_trained_both(void **state)
+{
+    (void)state;
+    uint8_t fold_of[N];
+    cf_common c;
+    for (int64_t i = 0; i < N; i++) fold_of[i] = (uint8_t)(i / CLASSES % 2);
+    cf_features f = make_features(fold_of);
+    f.n_folds = 2;
+    assert_int_equal(cf_features_join(&f, fold_of, R, &c), CF_OK);
+    assert_true(c.turns[0].trained_by_both && c.turns[0].n_shared == 148);
+    assert_true(!c.turns[1].trained_by_both && c.turns[1].n_shared == N);
+    assert_true(c.turns[1].agreement > 0.999);
+    cf_common_fini(&c);
+    cf_features_fini(&f);
+}
+
+static void centred_rows_have_no_mean_and_keep_what_they_are_apart(void **state)
+{
+    (void)state;
+    float x[N * D], before[N * D];
+    cf_common c = {.n = N, .d = D, .x = x};
+    fill_flat(x);
+    memcpy(before, x, sizeof x);
+    assert_int_equal(cf_common_centre(&c), CF_OK);
+    for (int k = 0; k < D; k++) {
+        double sum = 0;
+        for (int64_t i = 0; i < N; i++) sum += (double)x[i * D + k];
+        assert_true(fabs(sum / N) < 1e-6); /* values below 6 as floats: 2e-7 each */
+    }
+    for (int64_t i = D; i < (int64_t)N * D; i++)
+        assert_true(fabsf((x[i] - x[i % D]) - (before[i] - before[i % D])) < 2e-6f);
 }
 
 static void neighbours_of_a_fold_are_counted(void **state)
@@ -227,6 +261,8 @@ int main(void)
         cmocka_unit_test(points_that_have_nothing_in_common_do_not_agree),
         cmocka_unit_test(folds_that_lie_apart_mix_in_the_common_space),
         cmocka_unit_test(one_fold_keeps_its_features),
+        cmocka_unit_test(two_folds_say_that_no_image_has_trained_both),
+        cmocka_unit_test(centred_rows_have_no_mean_and_keep_what_they_are_apart),
         cmocka_unit_test(neighbours_of_a_fold_are_counted),
         cmocka_unit_test(nonsense_is_refused),
     };

@@ -176,31 +176,29 @@ typedef struct joining {
     cf_axes first, axes;
     cf_turn turn;
     double *to, *from; /* owned, [n_sample][r] */
-    double *places;    /* owned, [n][r] of the fold's images */
-    float *rows;       /* owned, [n][d] of the fold's images, then [n][r] turned */
+    double *places;    /* owned, [most][r] of the fold's images; most: of the fold that has most */
+    float *rows;       /* owned, [most][d] of the fold's images, then [most][r] turned */
     int64_t n_shared;
+    bool trained_by_both;
 } joining;
 
-/* Both networks were trained on these; where that leaves next to none, as with two folds, the
- * sample serves as it is. */
-static int64_t count_shared(const joining *j, int fold)
+static bool is_trained_by_both(const joining *j, int fold, int64_t s)
 {
-    int64_t n = 0;
-    for (int64_t s = 0; s < j->f->n_sample; s++) {
-        int tested = j->fold_of[j->f->sample[s]];
-        n += tested != fold && tested != j->f->fold[0];
-    }
-    return n > FEWEST_SHARED && n > j->first.r ? n : j->f->n_sample;
+    int tested = j->fold_of[j->f->sample[s]];
+    return tested != fold && tested != j->f->fold[0];
 }
 
+/* By images that both networks were trained on; where these are next to none, as with two folds,
+ * the sample serves as it is. */
 static void take_shared(joining *j, int fold, const double *to, const double *from)
 {
     int r = j->first.r;
-    bool all = count_shared(j, fold) == j->f->n_sample;
+    int64_t n = 0;
+    for (int64_t s = 0; s < j->f->n_sample; s++) n += is_trained_by_both(j, fold, s);
+    j->trained_by_both = n > FEWEST_SHARED && n > r;
     j->n_shared = 0;
     for (int64_t s = 0; s < j->f->n_sample; s++) {
-        int tested = j->fold_of[j->f->sample[s]];
-        if (!all && (tested == fold || tested == j->f->fold[0])) continue;
+        if (j->trained_by_both && !is_trained_by_both(j, fold, s)) continue;
         memcpy(j->to + j->n_shared * r, to + s * r, (size_t)r * sizeof *to);
         memcpy(j->from + j->n_shared++ * r, from + s * r, (size_t)r * sizeof *from);
     }
@@ -249,21 +247,30 @@ static void place_fold(joining *j, int k, float *x)
         if (f->folds[i] == f->fold[k]) memcpy(x + i * r, j->rows + n++ * r, (size_t)r * sizeof *x);
 }
 
+static size_t largest_fold(const cf_features *f)
+{
+    size_t n[CF_MAX_FOLDS] = {0}, most = 0;
+    for (int64_t i = 0; i < f->n; i++)
+        if (++n[f->folds[i]] > most) most = n[f->folds[i]];
+    return most;
+}
+
 static cf_err join_all(joining *j, int r, cf_common *out)
 {
     const cf_features *f = j->f;
-    size_t sample = (size_t)f->n_sample * (size_t)r;
+    size_t sample = (size_t)f->n_sample * (size_t)r, most = largest_fold(f);
     CF_TRY(cf_axes_find(f->seen, f->n_sample, f->d, r, &j->first));
     CF_TRY(cf_new(&j->to, sample, sizeof *j->to));
     CF_TRY(cf_new(&j->from, sample, sizeof *j->from));
-    CF_TRY(cf_new(&j->places, (size_t)f->n * (size_t)r, sizeof *j->places));
-    CF_TRY(cf_new(&j->rows, (size_t)f->n * (size_t)f->d, sizeof *j->rows));
+    CF_TRY(cf_new(&j->places, most * (size_t)r, sizeof *j->places));
+    CF_TRY(cf_new(&j->rows, most * (size_t)f->d, sizeof *j->rows));
     for (int k = 0; k < f->n_folds; k++) {
         cf_axes_fini(&j->axes);
         cf_turn_fini(&j->turn);
         CF_TRY(cf_where(fit_fold(j, k), "fold %d", f->fold[k]));
         out->turns[k] = (cf_features_turn){.fold = f->fold[k],
                                            .n_shared = j->n_shared,
+                                           .trained_by_both = j->trained_by_both,
                                            .kept = kept_share(&j->axes),
                                            .agreement = j->turn.agreement};
         place_fold(j, k, out->x);
@@ -296,6 +303,19 @@ cf_err cf_features_join(const cf_features *f, const uint8_t *fold_of, int r, cf_
     free(j.places);
     free(j.rows);
     return err;
+}
+
+cf_err cf_common_centre(cf_common *c)
+{
+    double *mean = NULL;
+    CF_TRY(cf_new(&mean, (size_t)c->d, sizeof *mean));
+    for (int64_t i = 0; i < c->n; i++)
+        for (int64_t k = 0; k < c->d; k++) mean[k] += (double)c->x[i * c->d + k];
+    for (int64_t i = 0; i < c->n; i++)
+        for (int64_t k = 0; k < c->d; k++)
+            c->x[i * c->d + k] = (float)((double)c->x[i * c->d + k] - mean[k] / (double)c->n);
+    free(mean);
+    return CF_OK;
 }
 
 void cf_common_fini(cf_common *c)

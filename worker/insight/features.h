@@ -6,7 +6,7 @@
  * and each fold's principal axes are turned, scaled and shifted onto those of the first (axes.h) by
  * those of the sample that both networks were trained on: as many axes as the scheme has nodes less
  * one, which is how many directions tell that many apart. How well that worked is measured:
- * cf_turn.agreement, and cf_embed_mixing (embed.h).
+ * cf_turn.agreement, and cf_mixing_measure (mixing.h).
  * Threads: one caller; the backend's and the loader's own. Read first: cf_features_take. */
 #ifndef CF_WORKER_INSIGHT_FEATURES_H
 #define CF_WORKER_INSIGHT_FEATURES_H
@@ -43,9 +43,11 @@ void cf_features_fini(cf_features *f);
 /* Of one fold laid on the first. */
 typedef struct cf_features_turn {
     int fold;
-    int64_t n_shared; /* images of the sample that decided */
-    double kept;      /* share of the features' variance along the axes */
-    double agreement; /* cf_turn.agreement */
+    int64_t n_shared;     /* images of the sample that decided */
+    bool trained_by_both; /* they are those that both networks were trained on; else that leaves
+                             next to none, as with two folds, and it was the whole sample */
+    double kept;          /* share of the features' variance along the axes */
+    double agreement;     /* cf_turn.agreement */
 } cf_features_turn;
 
 typedef struct cf_common {
@@ -54,11 +56,13 @@ typedef struct cf_common {
     cf_features_turn turns[CF_MAX_FOLDS];
 } cf_common;
 
-/* The common space. r: axes, 1 to CF_AXES_MAX, fewer where
- * there are not as many features or images. With one fold the
- * features as they are. Release with fini in any case. */
+/* The common space. r: axes, 1 to CF_AXES_MAX, fewer where there are not as many features or
+ * images. With one fold the features as they are. Release with fini in any case. */
 CF_CHECKED cf_err cf_features_join(const cf_features *f, const uint8_t *fold_of, int r,
                                    cf_common *out);
+/* The mean of all rows taken from each: angles between them are then of what tells them apart.
+ * CF_E_UNEXPECTED. */
+CF_CHECKED cf_err cf_common_centre(cf_common *c);
 void cf_common_fini(cf_common *c);
 
 #endif

@@ -1,6 +1,6 @@
 /* Who a point's neighbours are: how many of its class, and whether those of its own fold are more
  * than chance gives, which would say that the networks' spaces do not lie on each other. Threads:
- * any. Read first: cf_mixing. */
+ * any. Read first: cf_mixing_measure. */
 #ifndef CF_WORKER_INSIGHT_MIXING_H
 #define CF_WORKER_INSIGHT_MIXING_H
 
