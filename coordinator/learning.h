@@ -22,9 +22,9 @@ typedef struct cf_learning {
     int n;
 } cf_learning;
 
-/* *learning is empty where the folder has no log. Lines that are cut or of another kind are passed
- * over; of an epoch that stands there twice, after a resumption, the first counts. CF_E_UNEXPECTED
- * when memory is short, CF_E_DATA when the file cannot be read. Release with fini in any case. */
+/* *learning is empty where the folder has no log. What counts of the log: proto/run_log.h.
+ * CF_E_UNEXPECTED when memory is short, CF_E_DATA when the file cannot be read. Release with fini
+ * in any case. */
 CF_CHECKED cf_err cf_learning_read(const char *run_dir, cf_learning *learning);
 void cf_learning_fini(cf_learning *learning);
 

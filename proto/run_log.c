@@ -75,20 +75,48 @@ static cf_err add(cf_run_log *log, const cf_log_entry *e)
     return CF_OK;
 }
 
+void cf_log_clock_begin(cf_log_clock *clock)
+{
+    clock->base += clock->last;
+    clock->last = 0;
+}
+
 double cf_log_clock_take(cf_log_clock *clock, double job_seconds)
 {
-    if (job_seconds < clock->last) clock->base += clock->last;
+    if (job_seconds < clock->last) cf_log_clock_begin(clock);
     clock->last = job_seconds;
     return clock->base + job_seconds;
 }
 
-static cf_err parse(char *text, cf_run_log *log)
+/* A job's first line: that of one fold leaves the others' clocks, whose jobs may be under way. */
+static bool take_start(const char *line, size_t n, cf_run_log *log)
 {
-    for (char *rest = text, *line = strsep(&rest, "\n"); line; line = strsep(&rest, "\n")) {
-        cf_log_entry e;
-        if (!parse_line(line, strlen(line), &e)) continue;
-        e.seconds = cf_log_clock_take(&log->clocks[e.fold], e.seconds);
-        CF_TRY(add(log, &e));
+    if (!is_event(line, n, "start") && !is_event(line, n, "resume")) return false;
+    int64_t only = count_of(line, "fold");
+    for (int fold = 0; fold < CF_MAX_FOLDS; fold++)
+        if (only < 0 || fold == only) cf_log_clock_begin(&log->clocks[fold]);
+    return true;
+}
+
+static cf_err take_line(const char *line, size_t n, cf_run_log *log)
+{
+    cf_log_entry e;
+    if (take_start(line, n, log) || !parse_line(line, n, &e)) return CF_OK;
+    e.seconds = cf_log_clock_take(&log->clocks[e.fold], e.seconds);
+    return add(log, &e);
+}
+
+/* text: [n], and a NUL. A node that lost its power leaves zero bytes where a line should be, and
+ * the next job goes on behind them: of a line counts what stands behind its last NUL. */
+static cf_err parse(char *text, size_t n, cf_run_log *log)
+{
+    for (char *line = text, *end; line < text + n; line = end + 1) {
+        end = memchr(line, '\n', (size_t)(text + n - line));
+        if (end == NULL) end = text + n;
+        *end = '\0';
+        const char *zero = memrchr(line, '\0', (size_t)(end - line));
+        const char *begin = zero ? zero + 1 : line;
+        CF_TRY(take_line(begin, (size_t)(end - begin), log));
     }
     return CF_OK;
 }
@@ -125,7 +153,7 @@ cf_err cf_run_log_read(const char *run_dir, cf_run_log *log)
     CF_TRY(cf_path_join(path, sizeof path, run_dir, "log.jsonl"));
     if (!cf_path_exists(path)) return CF_OK;
     CF_TRY(cf_file_read(path, MAX_BYTES, &text, &n));
-    cf_err err = parse(text, log);
+    cf_err err = parse(text, n, log);
     free(text);
     if (err != CF_OK || log->n == 0) return err;
     qsort(log->items, (size_t)log->n, sizeof *log->items, compare);

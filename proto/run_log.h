@@ -1,9 +1,9 @@
 /* What log.jsonl says of the folds' epochs: for learning curves and event files.
  *
  * The file is read as it may be found: lines that are torn (a killed job), of other events or
- * without their numbers are passed over. After a kill an epoch that was not saved is trained and
- * told again, with the same figures; reading keeps the first. Threads: any. Read first:
- * cf_run_log_read. */
+ * without their numbers are passed over, and so are zero bytes (a node that lost its power). After
+ * a kill an epoch that was not saved is trained and told again, with the same figures; reading
+ * keeps the first. Threads: any. Read first: cf_run_log_read. */
 #ifndef CF_PROTO_RUN_LOG_H
 #define CF_PROTO_RUN_LOG_H
 
@@ -28,11 +28,14 @@ typedef struct cf_log_entry {
     double accuracy;                               /* EPOCH: of training; TEST: of the test fold */
 } cf_log_entry;
 
-/* Each job counts its seconds from its own start. Where a fold's seconds fall, another job began:
- * what the one before took is added. Returns the entry's seconds of the run; a new clock is {0}. */
+/* Each job counts its seconds from its own start, so that what the ones before took is added. A job
+ * begins where the log says so ("start", "resume"; with "fold": K it is a job of that fold alone),
+ * or where a fold's seconds fall. A new clock is {0}. */
 typedef struct cf_log_clock {
     double base, last;
 } cf_log_clock;
+void cf_log_clock_begin(cf_log_clock *clock);
+/* Returns the seconds of the run. */
 double cf_log_clock_take(cf_log_clock *clock, double job_seconds);
 
 typedef struct cf_run_log {

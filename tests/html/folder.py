@@ -84,7 +84,7 @@ def make_log(folder):
     with open(os.path.join(folder, "log.jsonl"), "w", encoding="utf-8") as file:
         for fold in range(2):
             for epoch in range(1, 9):
-                line = {"event": "epoch", "seconds": epoch, "fold": fold, "epoch": epoch,
+                line = {"event": "epoch", "seconds": epoch, "fold": fold, "epoch": epoch, "step": epoch,
                         "loss": 2 / (epoch + fold), "accuracy": 1 - 1 / (epoch + 1)}
                 file.write(json.dumps(line) + "\n")
 

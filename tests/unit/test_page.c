@@ -49,10 +49,13 @@ static void make_hostile(const cf_scheme *s, const char *run)
     static const char embed[] = "id,fold,label,predicted,x,y\n"
                                 "</script><script>alert(1)</script>,0,A,A,0,1\n"
                                 "\"a\"\"b\",0,,B,1.5,-2e3\n";
-    static const char log[] =
-        "{\"event\": \"epoch\", \"fold\": 0, \"epoch\": 1, \"loss\": 2.5, \"accuracy\": 0.5}\n"
-        "{\"event\": \"epoch\", \"fold\": 0, \"epoch\": 2, \"loss\": 1.5, \"accuracy\": 0.7}\n"
-        "{\"event\": \"epoch\", \"fold\": 1, \"epoch\": 1, \"lo";
+    static const char log[] = "{\"event\": \"epoch\", \"seconds\": 1, \"fold\": 0, \"epoch\": 1, "
+                              "\"step\": 1, \"loss\": 2.5, \"accuracy\": 0.5}\n"
+                              "{\"event\": \"epoch\", \"seconds\": 2, \"fold\": 0, \"epoch\": 2, "
+                              "\"step\": 2, \"loss\": 1.5, \"accuracy\": 0.7}\n"
+                              "{\"event\": \"epoch\", \"seconds\": 3, \"fold\": 2, \"epoch\": 1, "
+                              "\"step\": 1, \"loss\": 1e400}\n"
+                              "{\"event\": \"epoch\", \"fold\": 1, \"epoch\": 1, \"lo";
     static const char yaml[] =
         "# cytofold <1>\n# configuration: &\ndata:\n"
         "  cells: \"/home/<me>/x.cells\"\n  scheme: "
@@ -204,6 +207,7 @@ static void learning_curves_come_from_whole_lines(void **state)
     read_back("curves", "plots/learning-loss.svg", &svg);
     assert_contains(svg, "<title>fold 0</title>");
     assert_lacks(svg, "fold 1");
+    assert_contains(svg, ">2.5<"); /* where the axis ends: 1e400 is no point of it */
     free(svg);
     cf_scheme_fini(&s);
 }

@@ -200,6 +200,58 @@ static void epochs_that_come_again_stand_once(void **state)
     cf_run_log_fini(&log);
 }
 
+/* Killed after 10 s, right after epoch 1, and taken up by jobs whose first epochs come later in
+ * their own time than that: only the log's starts tell. A job of fold 1 leaves fold 0's clock. */
+static void the_seconds_of_a_killed_job_are_counted(void **state)
+{
+    (void)state;
+    char run[128];
+    snprintf(run, sizeof run, "%s", new_run());
+    log_text(run, "{\"event\": \"start\", \"seconds\": 0.1, \"folds\": 2}\n");
+    cf_tensorboard *t = cf_tensorboard_open(run, -1);
+    tell(run, t, epoch_of(0, 1, 10));
+    cf_tensorboard_close(t);
+    log_text(run, "{\"event\": \"resume\", \"seconds\": 0.1, \"folds\": 2}\n");
+    t = cf_tensorboard_open(run, -1);
+    tell(run, t, epoch_of(0, 2, 12));
+    log_text(run, "{\"event\": \"resume\", \"seconds\": 0.1, \"folds\": 2, \"fold\": 1}\n");
+    tell(run, t, epoch_of(0, 3, 14));
+    cf_tensorboard_close(t);
+    cf_run_log log;
+    assert_int_equal(cf_run_log_read(run, &log), CF_OK);
+    assert_int_equal(log.n, 3);
+    const double seconds[] = {10, 22, 24};
+    for (int i = 0; i < 3; i++) assert_true(log.items[i].seconds == seconds[i]);
+    cf_run_log_fini(&log);
+    cf_buf lived = bytes_of(run, 0);
+    cf_tensorboard_close(cf_tensorboard_open(run, -1));
+    cf_buf again = bytes_of(run, 0);
+    assert_int_equal(lived.len, again.len);
+    assert_memory_equal(lived.data, again.data, lived.len);
+    cf_buf_fini(&again);
+    cf_buf_fini(&lived);
+}
+
+/* A node without power leaves zero bytes; the next job goes on behind them. */
+static void what_stands_behind_zero_bytes_counts(void **state)
+{
+    (void)state;
+    char run[128], path[CF_PATH_MAX];
+    static const char zeros[512];
+    snprintf(run, sizeof run, "%s", new_run());
+    cf_log_entry first = epoch_of(0, 1, 1), second = epoch_of(0, 2, 0.5), third = epoch_of(0, 3, 1);
+    log_entry(run, &first);
+    snprintf(path, sizeof path, "%s/log.jsonl", run);
+    assert_int_equal(cf_file_append(path, zeros, sizeof zeros), CF_OK);
+    log_entry(run, &second);
+    log_entry(run, &third);
+    cf_run_log log;
+    assert_int_equal(cf_run_log_read(run, &log), CF_OK);
+    assert_int_equal(log.n, 3);
+    assert_true(log.items[2].seconds == 2);
+    cf_run_log_fini(&log);
+}
+
 static void damage_is_mended_at_the_next_start(void **state)
 {
     (void)state;
@@ -345,6 +397,8 @@ int main(void)
         cmocka_unit_test(epochs_and_tests_are_records),
         cmocka_unit_test(a_file_follows_from_the_log),
         cmocka_unit_test(epochs_that_come_again_stand_once),
+        cmocka_unit_test(the_seconds_of_a_killed_job_are_counted),
+        cmocka_unit_test(what_stands_behind_zero_bytes_counts),
         cmocka_unit_test(damage_is_mended_at_the_next_start),
         cmocka_unit_test(a_file_that_vanishes_is_made_again),
         cmocka_unit_test(a_job_of_one_fold_leaves_the_others_alone),
