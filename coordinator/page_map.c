@@ -10,6 +10,7 @@
 #include "kernels/base/file.h"
 #include "kernels/base/log.h"
 #include "kernels/base/mem.h"
+#include "proto/map_origin.h"
 #include "proto/text.h"
 
 enum { CSV_MAX_BYTES = 1 << 30, UNKNOWN = 65535, SIDE = 48, PICTURE_BYTES = 1400 * 1000 };
@@ -207,9 +208,30 @@ static cf_err put_data(const cf_page *p, const cf_csv *csv, const map *m, cf_buf
     return CF_OK;
 }
 
+/* How many images, and what is not to be expected of them. */
+static cf_err put_words(const cf_page *p, int64_t n, cf_buf *out)
+{
+    char count[CF_PAGE_NUMBER_MAX], all[CF_PAGE_NUMBER_MAX];
+    bool earlier = false;
+    CF_TRY(cf_map_origin_is_earlier(p->run_dir, &earlier));
+    cf_page_count(n, count);
+    cf_page_count(p->predictions->n, all);
+    cf_buf_printf(out, "<p>%s", count);
+    if (n < p->predictions->n) cf_buf_printf(out, " of the %s", all);
+    cf_buf_printf(out,
+                  " images by the features of the last layer, each of the network that was not "
+                  "trained on it; close ones look alike to it. Point at one, or step through them "
+                  "with the arrow keys.</p>\n");
+    if (earlier)
+        cf_buf_printf(out,
+                      "<p class=\"warning\">The map is of earlier weights: the run was trained "
+                      "further since. <code>cytofold embed</code> draws it again.</p>\n");
+    return CF_OK;
+}
+
 cf_err cf_page_map(const cf_page *p, cf_buf *out)
 {
-    char path[CF_PATH_MAX], count[CF_PAGE_NUMBER_MAX];
+    char path[CF_PATH_MAX];
     cf_csv csv = {0};
     map m = {0};
     cf_err err = CF_OK;
@@ -217,17 +239,14 @@ cf_err cf_page_map(const cf_page *p, cf_buf *out)
     CF_TRY(map_path(p->run_dir, path));
     CF_TRY(cf_csv_read(path, CSV_MAX_BYTES, &csv));
     CF_TRY_GOTO(fill(&csv, p->scheme, &m), out);
-    cf_page_count(m.n, count);
     cf_page_section(out, "map", "Map of the images");
+    CF_TRY_GOTO(put_words(p, m.n, out), out);
     cf_buf_printf(out,
-                  "<p>%s images by the features of the last layer, each of the network that was "
-                  "not trained on it; close ones look alike to it. Point at one, or step through "
-                  "them with the arrow keys.</p>\n<figure class=\"map\" id=\"map-figure\">"
+                  "<figure class=\"map\" id=\"map-figure\">"
                   "<canvas id=\"map-canvas\" tabindex=\"0\" role=\"img\" aria-label=\"Map of the "
                   "images, coloured by label\" width=\"960\" height=\"640\"></canvas>\n"
                   "<figcaption class=\"status\" role=\"status\" id=\"map-status\">Distances "
-                  "within the map mean something, its axes do not.</figcaption></figure>\n",
-                  count);
+                  "within the map mean something, its axes do not.</figcaption></figure>\n");
     CF_TRY_GOTO(put_data(p, &csv, &m, out), out);
     cf_page_end(out);
 out:

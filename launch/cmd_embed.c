@@ -3,6 +3,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "coordinator/folds.h"
 #include "kernels/base/log.h"
 #include "kernels/base/mem.h"
 #include "launch/embed_files.h"
@@ -84,8 +85,10 @@ static cf_err make_picture(const wishes *w, const uint8_t *fold_of, cf_embed *e)
     int64_t start_ns = cf_clock_ns();
     if (axes > CF_AXES_MAX) axes = CF_AXES_MAX;
     CF_TRY(cf_features_join(&e->features, fold_of, axes, &e->common));
-    if (e->options.metric == CF_UMAP_COSINE)
+    if (e->options.metric == CF_UMAP_COSINE) {
+        CF_TRY(cf_common_centre(&e->common));
         cf_umap_to_length_one(e->common.x, e->common.n, e->common.d);
+    }
     CF_TRY(cf_new(&e->y, (size_t)e->common.n * 2, sizeof *e->y));
     CF_TRY(cf_umap(e->common.x, e->common.n, e->common.d, &e->options, e->y));
     cf_log_info("map of %lld images in %.1f s", (long long)e->common.n,
@@ -109,8 +112,11 @@ static void describe(const cf_embed *e, const char *dir)
            e->picture.same_class);
     if (f->n_folds == 1) return;
     for (int k = 1; k < f->n_folds; k++)
-        printf("fold %d turned onto fold %d by %lld shared images: agreement %.3f\n", f->fold[k],
-               f->fold[0], (long long)e->common.turns[k].n_shared, e->common.turns[k].agreement);
+        printf("fold %d turned onto fold %d by %lld images%s: agreement %.3f\n", f->fold[k],
+               f->fold[0], (long long)e->common.turns[k].n_shared,
+               e->common.turns[k].trained_by_both ? " that both were trained on"
+                                                  : ", as hardly any has trained both",
+               e->common.turns[k].agreement);
     printf("of the %d nearest %.3f are of the same fold, by chance %.3f: %.2f times as many\n",
            e->trust_k, e->picture.same_fold, e->picture.chance,
            e->picture.same_fold / e->picture.chance);
@@ -142,6 +148,21 @@ static cf_err check_outputs(const wishes *w, const char *dir)
     return w->features != NULL ? cf_output_check(w->features) : CF_OK;
 }
 
+/* What is there to be drawn, and of which weights: before they are asked, since a job may go on
+ * training them. */
+static cf_err look_before(const cf_saved *run, const cf_run_cells *data, cf_embed *e)
+{
+    int64_t n = 0;
+    for (int k = 0; k < run->n_folds; k++) {
+        CF_TRY(cf_map_origin_mark(run->dir, run->folds[k], e->checkpoints[k]));
+        for (int64_t i = 0; i < data->cells.n; i++) n += data->fold_of[i] == run->folds[k];
+    }
+    e->data = cf_folds_hash(&data->cells, data->fold_of);
+    if (n > e->options.neighbours) return CF_OK;
+    return cf_fail(CF_E_USAGE, "%s: %lld test images are too few for --neighbors %d", run->dir,
+                   (long long)n, e->options.neighbours);
+}
+
 static cf_err embed(const wishes *w, const char *dir)
 {
     cf_saved *run = NULL;
@@ -162,6 +183,7 @@ static cf_err embed(const wishes *w, const char *dir)
     CF_TRY_GOTO(cf_predict_run_open(&wanted, dir, run), out);
     e.options.threads = (int)run->config.run_threads;
     CF_TRY_GOTO(cf_run_cells_open(run, w->cells, &data), out);
+    CF_TRY_GOTO(look_before(run, &data, &e), out);
     CF_TRY_GOTO(check_outputs(w, run->dir), out);
     cf_signals_catch();
     e.cells = &data.cells;
@@ -189,7 +211,7 @@ static cf_err parse(int argc, char **argv, wishes *w, cf_strings *operands)
         {"min-dist", 0, CF_OPTION_NUM, &w->min_dist, 0, 1, "F",
          "how close images may lie on the map (default: 0.1)"},
         {"metric", 0, CF_OPTION_TEXT, &w->metric, 0, 0, "euclidean|cosine",
-         "what features are apart (default: euclidean)"},
+         "what features are apart; cosine: angles, seen from their mean (default: euclidean)"},
         {"seed", 0, CF_OPTION_INT, &w->seed, 0, 4294967295.0, "N", "seed of the map (default: 1)"},
         {"fold", 0, CF_OPTION_MANY, &w->folds, 0, 0, "K",
          "this fold's test images; may be given again (default: all)"},
@@ -235,8 +257,9 @@ const cf_verb cf_verb_embed = {
     "RUN/plots/embed.png and embed.svg; `report` shows the map, too.\n"
     "Networks that were trained apart do not have the same features. With several folds, their\n"
     "widest axes are therefore turned, scaled and shifted onto the first fold's, by images that\n"
-    "both networks were trained on; embed.json says how well that worked (agreement), and how\n"
-    "many of a cell's neighbours on the map are of its own fold, beside chance.\n"
+    "both networks were trained on (where there are hardly any, as with two folds, by images that\n"
+    "one of both was trained on); embed.json says how well that worked (agreement), and how many\n"
+    "of a cell's neighbours on the map are of its own fold, beside chance.\n"
     "Trustworthiness is 1 when a cell's 15 nearest on the map are among its 15 nearest by\n"
     "features. The map depends on the run, the options and the processor's kind, not on threads.",
     run};

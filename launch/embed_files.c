@@ -60,8 +60,10 @@ static void put_folds(cf_json *j, const cf_embed *e)
         const cf_features_turn *t = &e->common.turns[k];
         cf_json_object(j, NULL);
         cf_json_integer(j, "fold", e->features.fold[k]);
+        cf_json_string(j, "checkpoint", e->checkpoints[k]);
         if (e->features.n_folds > 1) {
             cf_json_integer(j, "shared", t->n_shared);
+            cf_json_boolean(j, "trained_by_both", t->trained_by_both);
             cf_json_number(j, "kept", t->kept);
             cf_json_number(j, "agreement", t->agreement);
         }
@@ -73,8 +75,11 @@ static void put_folds(cf_json *j, const cf_embed *e)
 void cf_embed_json(const cf_embed *e, cf_buf *out)
 {
     cf_json j;
+    char data[32];
+    snprintf(data, sizeof data, "%016llx", (unsigned long long)e->data);
     cf_json_begin(&j, out, false);
     cf_json_object(&j, NULL);
+    cf_json_string(&j, "data", data);
     cf_json_integer(&j, "images", e->features.n);
     cf_json_integer(&j, "features", e->features.d);
     cf_json_integer(&j, "components", e->common.d);

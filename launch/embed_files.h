@@ -5,6 +5,7 @@
 #define CF_LAUNCH_EMBED_FILES_H
 
 #include "kernels/base/buf.h"
+#include "proto/map_origin.h"
 #include "worker/insight/features.h"
 #include "worker/insight/mixing.h"
 #include "worker/insight/trust.h"
@@ -21,15 +22,18 @@ typedef struct cf_embed {
     int trust_k;              /* of so many neighbours */
     int64_t trust_n;          /* over so many images */
     cf_mixing space, picture; /* of trust_k neighbours in the common space, and in y */
+    uint64_t data;            /* cf_folds_hash of images and folds */
+    char checkpoints[CF_MAX_FOLDS][CF_MAP_MARK_MAX]; /* of features.fold */
 } cf_embed;
 
 void cf_embed_fini(cf_embed *e);
 
 /* DIR/embed.csv: id,fold,label,predicted,x,y. Atomic, as all others. */
 CF_CHECKED cf_err cf_embed_write_csv(const cf_embed *e, const char *dir);
-/* An object: images, features, folds [{fold, shared, kept, agreement}], neighbors, min_dist,
- * metric, epochs, seed, trustworthiness {k, images, value}, space and picture {same_class,
- * same_fold, chance}. */
+/* An object: data (as in run.yaml), images, features, components, folds [{fold, checkpoint
+ * (proto/map_origin.h), and of several folds shared, trained_by_both, kept, agreement}], neighbors,
+ * min_dist, metric, epochs, seed, trustworthiness {k, images, value}, space and picture
+ * {same_class, same_fold, chance}. */
 void cf_embed_json(const cf_embed *e, cf_buf *out);
 CF_CHECKED cf_err cf_embed_write_json(const cf_embed *e, const char *dir);
 /* DIR/plots/embed.png and .svg. */

@@ -8,6 +8,7 @@
 #ifndef CF_PROTO_CHECKPOINT_H
 #define CF_PROTO_CHECKPOINT_H
 
+#include <stdbool.h>
 #include <stdint.h>
 
 #include "kernels/base/err.h"
@@ -59,5 +60,11 @@ CF_CHECKED cf_err cf_checkpoint_write(const char *path, const cf_checkpoint *c);
 /* Reads and verifies everything. CF_E_CHECKPOINT: damaged or of another version (both named). */
 CF_CHECKED cf_err cf_checkpoint_read(const char *path, cf_checkpoint *c);
 void cf_checkpoint_fini(cf_checkpoint *c);
+
+/* What tells the newest checkpoint of a fold's folder from all others: the hash in its footer. Only
+ * the end of the file is read, and nothing is verified; files that are cut off are passed over.
+ * *found = false, and *mark is left alone, where there is none. CF_E_DATA for one that cannot be
+ * read. */
+CF_CHECKED cf_err cf_checkpoint_newest_mark(const char *fold_dir, uint64_t *mark, bool *found);
 
 #endif

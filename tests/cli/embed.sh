@@ -47,6 +47,8 @@ import json, math, struct
 e = json.load(open('run/embed.json'))
 assert e['images'] == 126 and e['neighbors'] == 15 and e['components'] == 6 and e['metric'] == 'euclidean', e
 assert [f['fold'] for f in e['folds']] == [0, 1, 2] and e['folds'][0]['agreement'] > 0.999999, e
+assert all(f['trained_by_both'] and len(f['checkpoint']) == 16 for f in e['folds']), e
+assert '# data and folds: ' + e['data'] + '\n' in open('run/run.yaml').read(), e
 assert 0.5 < e['trustworthiness']['value'] <= 1 and e['trustworthiness']['images'] == 126, e
 for where in ('space', 'picture'):
     assert 0 < e[where]['same_fold'] <= 1 and 0.3 < e[where]['chance'] < 0.36, e
@@ -69,8 +71,12 @@ check "another seed" bash -c '! cmp -s run/embed.csv first/embed.csv'
 expect 0 '"metric": "cosine"' run --metric cosine --json
 check "another metric" bash -c '! cmp -s run/embed.csv first/embed.csv'
 expect 0 "42 test images of fold 1," run --fold 1 --neighbors 5 --min-dist 0.5
+"$program" report run >/dev/null 2>&1
+check "the page says how many there are" grep -q "<p>42 of the 126 images by" run/report.html
 check "fold 1 alone" [ "$(tail -n +2 run/embed.csv | cut -d, -f2 | sort -u)" = 1 ]
 expect 0 "84 test images of 2 folds" run --fold 2 --fold 0 --components 3
+
+check "images that decide" grep -q "fold 2 turned onto fold 0 by 42 images that both were trained on: agreement" out
 
 # the cells file elsewhere, gone, another
 mv cells.cells away.cells
@@ -90,7 +96,7 @@ mkdir few && cp -r phantoms/BLA phantoms/EOS few/
 expect 3 "few.cells: not what run was trained on" run --cells few.cells
 
 # refusals
-expect 2 "126 images are too few for 200 neighbours" run --cells away.cells --neighbors 200
+expect 2 "run: 126 test images are too few for --neighbors 200" run --cells away.cells --neighbors 200
 expect 2 "--neighbors" run --neighbors 1
 expect 2 "--min-dist" run --min-dist 2
 expect 2 "--metric takes euclidean or cosine, found 'angle'" run --metric angle
@@ -100,6 +106,14 @@ expect 3 "nowhere: not a run folder" nowhere
 expect 2 "found 0 operands" --json
 expect 5 "no-such" run --cells away.cells --features no-such/f.npy
 check "the map is left as it was" cmp run/embed.csv first/embed.csv
+
+# a page that draws the map of weights that were trained further since says so
+"$program" report run >/dev/null 2>&1
+check "126 images" grep -q "<p>126 images by" run/report.html
+check "the weights are these" bash -c '! grep -q "earlier weights" run/report.html'
+cp "$(find run/fold-1 -name "*.ckpt" | sort -V | tail -n 1)" run/fold-0/checkpoint-999999.ckpt
+"$program" report run >/dev/null 2>&1
+check "the weights are others" grep -q "The map is of earlier weights" run/report.html
 check "no temporaries" [ -z "$(find run -name '*.tmp-*')" ]
 
 echo "$tried expectations, $failed failed"

@@ -29,7 +29,7 @@ VENDOR = {
     r"cairo.*\.h": r"tests/|worker/data/sheet[^/]*\.c|coordinator/canvas_png\.c",
     r"vl/.*\.h": r"worker/data/check_(near|sift)\.c",
     r"yaml\.h": r"proto/yaml\.[ch]",
-    r"jansson\.h": r"proto/safetensors_read\.c|tests/",
+    r"jansson\.h": r"proto/(safetensors_read|map_origin)\.c|tests/",
     r".*\.pb-c\.h|protobuf-c/.*": r"proto/",
     r"xxhash\.h": r"kernels/base/",
     r"cmocka\.h": r"tests/",

@@ -8,6 +8,7 @@
 #include <fcntl.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 #include "kernels/base/hash.h"
 #include "proto/checkpoint.h"
@@ -349,6 +350,40 @@ static void full_disk_tells_bytes_needed(void **state)
     assert_non_null(strstr(cf_err_text(), "/nowhere/at/all.ckpt"));
 }
 
+static void newest_checkpoint_is_told_by_its_end(void **state)
+{
+    (void)state;
+    static sample s;
+    static const char *const names[] = {"checkpoint-9.ckpt", "checkpoint-10.ckpt",
+                                        "checkpoint-11.ckpt", "checkpoint-12.ckpt.tmp-1"};
+    char dir[CF_PATH_MAX], file[CF_PATH_MAX];
+    uint64_t mark = 7, first = 0;
+    bool found = true;
+    snprintf(dir, sizeof dir, "%.4000s/fold-0", folder);
+    assert_int_equal(cf_checkpoint_newest_mark(dir, &mark, &found), CF_OK);
+    assert_true(!found && mark == 7);
+    assert_int_equal(cf_dir_make(dir), CF_OK);
+    for (int i = 0; i < 4; i++) { /* each of other weights */
+        fill_sample(&s);
+        s.weights[0] = (float)i;
+        assert_int_equal(cf_path_join(file, sizeof file, dir, names[i]), CF_OK);
+        assert_int_equal(cf_checkpoint_write(file, &s.c), CF_OK);
+        if (i != 2) continue;
+        assert_int_equal(truncate(file, 100), 0); /* no checkpoint: passed over */
+    }
+    assert_int_equal(cf_checkpoint_newest_mark(dir, &mark, &found), CF_OK);
+    assert_true(found && mark != 7);
+    first = mark;
+    assert_int_equal(cf_path_join(file, sizeof file, dir, names[1]), CF_OK);
+    cf_map map;
+    assert_int_equal(cf_map_open(file, &map), CF_OK);
+    assert_true(cf_hash64(map.bytes, map.n_bytes - 16) == first); /* of all before it */
+    cf_map_close(&map);
+    assert_int_equal(remove(file), 0);
+    assert_int_equal(cf_checkpoint_newest_mark(dir, &mark, &found), CF_OK);
+    assert_true(found && mark != first);
+}
+
 static int make_folder(void **state)
 {
     (void)state;
@@ -378,6 +413,7 @@ int main(void)
         cmocka_unit_test(hostile_headers_are_refused_within_their_memory),
         cmocka_unit_test(impossible_checkpoints_are_not_written),
         cmocka_unit_test(full_disk_tells_bytes_needed),
+        cmocka_unit_test(newest_checkpoint_is_told_by_its_end),
     };
     return cmocka_run_group_tests(tests, make_folder, remove_folder);
 }
