@@ -32,7 +32,6 @@ typedef struct wishes {
     const char *output, *format, *names;
     cf_strings folds;
     int64_t size;
-    bool json;
 } wishes;
 
 static cf_err choose_folds(const wishes *w, cf_saved *run)
@@ -58,20 +57,39 @@ static bool ends_with(const char *text, const char *end)
 /* The format named, or that of the file's ending. */
 static cf_err find_format(const wishes *w, bool *onnx)
 {
-    const char *word = w->format;
-    if (word == NULL && ends_with(w->output, ".onnx")) word = "onnx";
-    if (word == NULL && ends_with(w->output, ".safetensors")) word = "safetensors";
+    const char *ending = NULL, *word = w->format;
+    if (ends_with(w->output, ".onnx")) ending = "onnx";
+    if (ends_with(w->output, ".safetensors")) ending = "safetensors";
+    if (word == NULL) word = ending;
     if (word == NULL)
         return cf_fail(CF_E_USAGE, "export: %s: say --format safetensors or --format onnx",
                        w->output);
     *onnx = strcmp(word, "onnx") == 0;
-    if (*onnx || strcmp(word, "safetensors") == 0) return CF_OK;
-    return cf_fail(CF_E_USAGE, "--format takes safetensors or onnx, found '%.80s'", word);
+    if (!*onnx && strcmp(word, "safetensors") != 0)
+        return cf_fail(CF_E_USAGE, "--format takes safetensors or onnx, found '%.80s'", word);
+    if (ending == NULL || strcmp(word, ending) == 0) return CF_OK;
+    return cf_fail(CF_E_USAGE, "--format %s, but -o %s: one of the two is wrong", word, w->output);
 }
 
+static cf_err find_naming(const wishes *w, bool onnx, cf_naming *naming)
+{
+    if (onnx && w->names != NULL)
+        return cf_fail(CF_E_USAGE, "--names %s is for safetensors; names of ONNX files are fixed",
+                       w->names);
+    if (!onnx && w->size > 0)
+        return cf_fail(CF_E_USAGE, "--size is for ONNX; a safetensors file takes no images");
+    if (w->names == NULL || cf_naming_find(w->names, naming)) return CF_OK;
+    return cf_fail(CF_E_USAGE, "--names takes torchvision, timm or cytofold, found '%.80s'",
+                   w->names);
+}
+
+/* Images of another size show the same field. */
 static cf_err set_size(const wishes *w, cf_saved *run)
 {
-    if (w->size > 0) run->height = run->width = (int)w->size;
+    if (w->size > 0) {
+        run->um_per_px *= run->height / (double)w->size;
+        run->height = run->width = (int)w->size;
+    }
     if (run->height > 0) return CF_OK;
     run->height = run->width = (int)run->config.model_image_size;
     cf_log_warn("%s: the size of the images that it was trained on is not known; the file takes "
@@ -80,7 +98,7 @@ static cf_err set_size(const wishes *w, cf_saved *run)
     return CF_OK;
 }
 
-static void tell(const wishes *w, const cf_saved *run, bool onnx)
+static void tell(const wishes *w, const cf_saved *run, bool onnx, cf_naming naming)
 {
     printf("%s: ", w->output);
     if (run->n_folds == 1)
@@ -92,7 +110,7 @@ static void tell(const wishes *w, const cf_saved *run, bool onnx)
         printf("; images uint8 [N, %d, %d, 3] to probabilities [N, %d]\n", run->height, run->width,
                run->scheme.n_classes);
     else
-        printf("; names of %s\n", w->names);
+        printf("; names of %s\n", cf_naming_word(naming));
 }
 
 static cf_err export(const wishes *w, const char *dir)
@@ -101,9 +119,7 @@ static cf_err export(const wishes *w, const char *dir)
     cf_naming naming = CF_NAMING_TORCHVISION;
     bool onnx = false;
     CF_TRY(find_format(w, &onnx));
-    if (!cf_naming_find(w->names, &naming))
-        return cf_fail(CF_E_USAGE, "--names takes torchvision, timm or cytofold, found '%.80s'",
-                       w->names);
+    CF_TRY(find_naming(w, onnx, &naming));
     CF_TRY(cf_new(&run, 1, sizeof *run));
     cf_err err = cf_saved_open(dir, run);
     if (err == CF_OK) err = choose_folds(w, run);
@@ -112,7 +128,7 @@ static cf_err export(const wishes *w, const char *dir)
     if (err == CF_OK && odd != NULL) cf_log_info("%s", odd);
     if (err == CF_OK)
         err = onnx ? cf_export_onnx(run, w->output) : cf_export_safetensors(run, naming, w->output);
-    if (err == CF_OK) tell(w, run, onnx);
+    if (err == CF_OK) tell(w, run, onnx, naming);
     cf_saved_fini(run);
     free(run);
     return err;
@@ -120,7 +136,7 @@ static cf_err export(const wishes *w, const char *dir)
 
 static cf_err run_export(int argc, char **argv)
 {
-    wishes w = {.names = "torchvision"};
+    wishes w = {0};
     bool help = false;
     const cf_option options[] = {
         {"output", 'o', CF_OPTION_TEXT, &w.output, 0, 0, "FILE", "file to write (required)"},

@@ -6,6 +6,7 @@
 #include "kernels/base/log.h"
 #include "kernels/base/mem.h"
 #include "launch/verbs.h"
+#include "proto/config_table.h"
 #include "proto/control.h"
 #include "proto/safetensors.h"
 #include "worker/import.h"
@@ -43,6 +44,9 @@ typedef struct source {
     char images[64];
 } source;
 
+/* ---- what one file says -----------------------------------------------------------------------
+ */
+
 static cf_err read_config(const wishes *w, source *s)
 {
     const char *path = s->f.path, *said = cf_safetensors_note(&s->f, CF_FACT_CONFIG);
@@ -74,9 +78,86 @@ static void read_images(const wishes *w, source *s)
     double scale = 0;
     if (said != NULL && sscanf(said, "%d x %d px, %lf um/px", &width, &height, &scale) < 2)
         width = height = 0;
-    if (w->size > 0) width = height = (int)w->size;
+    if (w->size > 0) { /* of the same field */
+        scale = scale * height / (double)w->size;
+        width = height = (int)w->size;
+    }
     if (width > 0 && height > 0)
         snprintf(s->images, sizeof s->images, "%d x %d px, %.9g um/px", width, height, scale);
+}
+
+static void close_source(source *s)
+{
+    cf_scheme_fini(&s->scheme);
+    cf_safetensors_close(&s->f);
+    free(s);
+}
+
+/* ---- all files make one run -------------------------------------------------------------------
+ */
+
+/* What a prediction depends on: the network, and what is done to an image before it. */
+static bool is_seen_by_prediction(const cf_key *key)
+{
+    static const char *const keys[] = {"augment.zoom", "augment.mean", "augment.std"};
+    bool seen = strcmp(key->section, "model") == 0;
+    for (size_t i = 0; i < sizeof keys / sizeof keys[0]; i++)
+        seen |= strcmp(key->path, keys[i]) == 0;
+    return seen;
+}
+
+static cf_err compare_configs(const source *a, const source *b)
+{
+    int n = 0;
+    const cf_key *keys = cf_config_keys(&n);
+    cf_buf there = {0}, here = {0};
+    cf_err err = CF_OK;
+    for (int i = 0; i < n && err == CF_OK; i++) {
+        cf_buf_clear(&there);
+        cf_buf_clear(&here);
+        cf_key_write(&keys[i], &b->config, &there);
+        cf_key_write(&keys[i], &a->config, &here);
+        if (is_seen_by_prediction(&keys[i]) && strcmp(cf_buf_text(&there), cf_buf_text(&here)) != 0)
+            err = cf_fail(CF_E_USAGE,
+                          "%s: %s is %s, but %s in %s; one run has one network: import them "
+                          "apart, or say with --set or --config what holds for all",
+                          b->f.path, keys[i].path, cf_buf_text(&there), cf_buf_text(&here),
+                          a->f.path);
+    }
+    if (err == CF_OK) err = cf_buf_check(&there);
+    if (err == CF_OK) err = cf_buf_check(&here);
+    cf_buf_fini(&here);
+    cf_buf_fini(&there);
+    return err;
+}
+
+/* A file that says nothing of itself is taken for one like the first. */
+static cf_err compare_sources(const wishes *w, const source *a, const source *b)
+{
+    const char *mine = cf_safetensors_note(&b->f, CF_FACT_SCHEME);
+    const char *first = cf_safetensors_note(&a->f, CF_FACT_SCHEME);
+    if (w->scheme == NULL && mine != NULL && first != NULL && strcmp(mine, first) != 0)
+        return cf_fail(CF_E_USAGE, "%s: its scheme is not that of %s; --scheme S says which holds",
+                       b->f.path, a->f.path);
+    if (w->size == 0 && b->images[0] != '\0' && strcmp(a->images, b->images) != 0)
+        return cf_fail(CF_E_USAGE,
+                       "%s: trained on images of %s, %s on %s; import them apart, or say with "
+                       "--size what holds for all",
+                       b->f.path, b->images, a->f.path,
+                       a->images[0] != '\0' ? a->images : "images that it does not tell");
+    return cf_safetensors_note(&b->f, CF_FACT_CONFIG) != NULL ? compare_configs(a, b) : CF_OK;
+}
+
+static cf_err compare_with_first(const wishes *w, const source *first, const char *path)
+{
+    source *s = NULL;
+    CF_TRY(cf_new(&s, 1, sizeof *s));
+    cf_err err = cf_safetensors_open(path, &s->f);
+    if (err == CF_OK) err = read_config(w, s);
+    if (err == CF_OK) read_images(w, s);
+    if (err == CF_OK) err = compare_sources(w, first, s);
+    close_source(s);
+    return err;
 }
 
 static cf_err import(const wishes *w, const cf_strings *files)
@@ -90,6 +171,8 @@ static cf_err import(const wishes *w, const cf_strings *files)
     CF_TRY_GOTO(read_config(w, s), out);
     CF_TRY_GOTO(read_scheme(w, s), out);
     read_images(w, s);
+    for (size_t i = 1; i < files->n; i++)
+        CF_TRY_GOTO(compare_with_first(w, s, files->items[i]), out);
     const cf_import_job job = {(const char *const *)files->items,
                                (int)files->n,
                                &s->config,
@@ -101,9 +184,7 @@ static cf_err import(const wishes *w, const cf_strings *files)
            w->output, files->n, files->n == 1 ? "" : "s", s->scheme.name, s->scheme.n_classes,
            w->output);
 out:
-    cf_scheme_fini(&s->scheme);
-    cf_safetensors_close(&s->f);
-    free(s);
+    close_source(s);
     return err;
 }
 

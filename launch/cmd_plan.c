@@ -107,6 +107,7 @@ static cf_err make_job(const plan_options *o, job_plan *p)
                        "%s: no scheme: name data.scheme, an existing data.cells, or --scheme",
                        o->config_path);
     CF_TRY(cf_setup_network(&p->setup, &p->graph));
+    CF_TRY(cf_setup_check_init(&p->setup, p->graph));
     CF_TRY(count_images(o, p));
     CF_TRY(cf_setup_folds(&p->setup, &n_folds));
     CF_TRY(cf_estimate(&p->setup.config, p->setup.scheme, p->counts, n_folds, p->graph,

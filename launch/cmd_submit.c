@@ -39,6 +39,7 @@ typedef struct submit_options {
     cf_strings operands, sets, options;
     cf_submit_job job;
     bool array, yes, json, help;
+    bool sweep; /* its points were looked at, each by its own rules */
 } submit_options;
 
 /* What was written, and what became of it. */
@@ -92,6 +93,15 @@ static cf_err parse(int argc, char **argv, submit_options *o)
     return CF_OK;
 }
 
+static cf_err check_network(const cf_setup *setup)
+{
+    cf_graph *graph = NULL;
+    cf_err err = cf_setup_network(setup, &graph);
+    if (err == CF_OK) err = cf_setup_check_init(setup, graph);
+    cf_graph_destroy(graph);
+    return err;
+}
+
 /* All that can be found wrong before a job waits in a queue for it. */
 static cf_err check(const cf_setup *setup, const submit_options *o)
 {
@@ -110,6 +120,7 @@ static cf_err check(const cf_setup *setup, const submit_options *o)
                        c->path);
     if (!setup->has_cells)
         return cf_fail(CF_E_DATA, "%s: data.cells: no such file: %s", c->path, c->data_cells);
+    if (!o->sweep) CF_TRY(check_network(setup));
     if (c->run_device == DEVICE_CUDA && o->job.gpus == 0)
         return cf_fail(CF_E_USAGE, "%s: run.device is cuda: --gpus-per-node is missing", c->path);
     if (c->run_device == DEVICE_CPU && o->job.gpus > 0)
@@ -123,7 +134,7 @@ static cf_err check(const cf_setup *setup, const submit_options *o)
 }
 
 /* The points of a sweep, where there is one, each by its own rules. */
-static cf_err check_points(const submit_options *o)
+static cf_err check_points(submit_options *o)
 {
     cf_train_wishes w = {.config_path = o->config_path,
                          .run_dir = o->run_dir,
@@ -132,6 +143,7 @@ static cf_err check_points(const submit_options *o)
                          .only_point = -1};
     cf_train_sweep sweep;
     cf_err err = cf_train_sweep_prepare(&w, &sweep);
+    o->sweep = sweep.sweep.n_points > 0;
     cf_train_sweep_fini(&sweep);
     return err;
 }

@@ -9,6 +9,9 @@
 cf_err cf_run_cells_open(const cf_saved *run, const char *path, cf_run_cells *out)
 {
     memset(out, 0, sizeof *out);
+    if (run->config.data_cells[0] == '\0') /* a training has one */
+        return cf_fail(CF_E_DATA, "%s was imported: what images it was trained on is not known",
+                       run->dir);
     if (path == NULL) path = run->config.data_cells;
     if (!cf_path_exists(path))
         return cf_fail(CF_E_DATA,

@@ -8,6 +8,7 @@
 
 #include "coordinator/folds_make.h"
 #include "worker/models.h"
+#include "worker/weight_start.h"
 
 /* `name` as seen from the folder of the configuration. */
 static cf_err beside_config(const cf_config *config, const char *name, char path[CF_PATH_MAX])
@@ -113,6 +114,12 @@ cf_err cf_setup_network(const cf_setup *setup, cf_graph **graph)
             "or model.outputs",
             config->path);
     return cf_model_build(config, setup->scheme, config->train_micro_batch, graph);
+}
+
+cf_err cf_setup_check_init(const cf_setup *setup, const cf_graph *graph)
+{
+    const cf_weight_origin from = {.config = &setup->config, .scheme = setup->scheme};
+    return cf_weight_start_check(&from, graph);
 }
 
 cf_err cf_setup_check_stains(const cf_config *config, const cf_cells *cells, const char *path)

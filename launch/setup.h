@@ -32,6 +32,9 @@ CF_CHECKED cf_err cf_setup_folds(const cf_setup *setup, int *n_folds);
 /* The configured network. Owned by the caller. CF_E_USAGE when neither a scheme nor model.outputs
  * tells the number of outputs. */
 CF_CHECKED cf_err cf_setup_network(const cf_setup *setup, cf_graph **graph);
+/* The file of model.init, where one is named, fits this network: said before anything waits for it.
+ * Errors: cf_weight_start_check. */
+CF_CHECKED cf_err cf_setup_check_init(const cf_setup *setup, const cf_graph *graph);
 /* CF_E_DATA where the configuration changes stains and the cells file at `path` has none. */
 CF_CHECKED cf_err cf_setup_check_stains(const cf_config *config, const cf_cells *cells,
                                         const char *path);

@@ -87,6 +87,7 @@ static cf_err prepare(const char *config_path, const cf_strings *sets, cf_train_
     CF_TRY_GOTO(cf_setup_init(&setup, config_path, sets, NULL), out);
     CF_TRY_GOTO(check_setup(&setup), out);
     CF_TRY_GOTO(cf_setup_network(&setup, &graph), out);
+    CF_TRY_GOTO(cf_setup_check_init(&setup, graph), out);
     CF_TRY_GOTO(cf_new(&counts, (size_t)setup.cells.scheme.n_classes, sizeof *counts), out);
     cf_cells_count(&setup.cells, counts);
     job->config = setup.config;

@@ -78,8 +78,9 @@ void cf_safetensors_close(cf_safetensors *f); /* accepts an empty one */
 /* The tensor of that name, or NULL; the value of a line of the metadata, or NULL. Borrowed. */
 const cf_safetensor *cf_safetensors_find(const cf_safetensors *f, const char *name);
 const char *cf_safetensors_note(const cf_safetensors *f, const char *key);
-/* out: [t->count]. F32, F16 and BF16 are taken; CF_E_CHECKPOINT names a tensor of another type and
- * an element that is not finite. */
+/* F32, F16 and BF16 are taken; CF_E_CHECKPOINT names a tensor of another type. */
+CF_CHECKED cf_err cf_safetensors_check_type(const cf_safetensors *f, const cf_safetensor *t);
+/* out: [t->count]. CF_E_CHECKPOINT as above, and for an element that is not finite. */
 CF_CHECKED cf_err cf_safetensors_floats(const cf_safetensors *f, const cf_safetensor *t,
                                         float *out);
 /* Appends "name [64, 3, 7, 7]". */

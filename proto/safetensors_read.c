@@ -333,13 +333,20 @@ static float element(const cf_safetensor *t, int64_t i)
     return t->type == CF_SAFETENSOR_F16 ? cf_f16_to_float(half) : cf_bf16_to_float(half);
 }
 
+cf_err cf_safetensors_check_type(const cf_safetensors *f, const cf_safetensor *t)
+{
+    char quoted[CF_QUOTE_MAX];
+    if (t->type == CF_SAFETENSOR_F32 || t->type == CF_SAFETENSOR_F16 ||
+        t->type == CF_SAFETENSOR_BF16)
+        return CF_OK;
+    return cf_fail(CF_E_CHECKPOINT, "%s: tensor %s is of type %s; expected F32, F16 or BF16",
+                   f->path, cf_text_quote(t->name, quoted), types[t->type].word);
+}
+
 cf_err cf_safetensors_floats(const cf_safetensors *f, const cf_safetensor *t, float *out)
 {
     char quoted[CF_QUOTE_MAX];
-    if (t->type != CF_SAFETENSOR_F32 && t->type != CF_SAFETENSOR_F16 &&
-        t->type != CF_SAFETENSOR_BF16)
-        return cf_fail(CF_E_CHECKPOINT, "%s: tensor %s is of type %s; expected F32, F16 or BF16",
-                       f->path, cf_text_quote(t->name, quoted), types[t->type].word);
+    CF_TRY(cf_safetensors_check_type(f, t));
     for (int64_t i = 0; i < t->count; i++) {
         out[i] = element(t, i);
         if (!isfinite(out[i]))

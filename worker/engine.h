@@ -11,6 +11,7 @@
 
 typedef struct cf_engine {
     const cf_config *config; /* borrowed */
+    uint64_t init_hash;      /* of model.init's file when the run began; 0: none, or any */
     const cf_backend_ops *ops;
     cf_backend *backend;
     cf_graph *graph;

@@ -11,6 +11,15 @@
 #include "worker/trainer.h"
 #include "worker/weight_file.h"
 
+#define CHECKPOINT "checkpoint-0.ckpt"
+#define SCHEME     "scheme.yaml"
+#define RUN_YAML   "run.yaml"
+
+static void fold_name(int fold, char name[32])
+{
+    snprintf(name, 32, "fold-%d", fold);
+}
+
 static cf_err fill_checkpoint(const cf_import_job *job, const cf_graph *g, int fold,
                               cf_checkpoint *c)
 {
@@ -37,9 +46,9 @@ static cf_err save(const cf_import_job *job, const cf_graph *g, int fold, float 
 {
     char name[32], dir[CF_PATH_MAX], path[CF_PATH_MAX];
     cf_checkpoint *c = NULL;
-    snprintf(name, sizeof name, "fold-%d", fold);
+    fold_name(fold, name);
     CF_TRY(cf_path_join(dir, sizeof dir, job->dir, name));
-    CF_TRY(cf_path_join(path, sizeof path, dir, "checkpoint-0.ckpt"));
+    CF_TRY(cf_path_join(path, sizeof path, dir, CHECKPOINT));
     CF_TRY(cf_dir_make(dir));
     CF_TRY(cf_new(&c, 1, sizeof *c));
     cf_err err = fill_checkpoint(job, g, fold, c);
@@ -69,12 +78,23 @@ static void warn_of_classes(const cf_import_job *job, const cf_safetensors *f)
     cf_buf_fini(&nodes);
 }
 
+/* Whether it will do, before anything is written. */
+static cf_err check_file(const cf_import_job *job, const cf_graph *g, int fold)
+{
+    cf_safetensors f;
+    cf_weight_taken taken = {0};
+    CF_TRY(cf_safetensors_open(job->files[fold], &f));
+    cf_err err = cf_weight_file_check(&f, g, job->scheme, CF_WEIGHT_USE_ALL, &taken);
+    if (err == CF_OK) warn_of_classes(job, &f);
+    cf_safetensors_close(&f);
+    return err;
+}
+
 static cf_err import_fold(const cf_import_job *job, const cf_graph *g, int fold, float *values)
 {
     cf_safetensors f;
     cf_weight_taken taken = {0};
     CF_TRY(cf_safetensors_open(job->files[fold], &f));
-    warn_of_classes(job, &f);
     cf_err err = cf_weight_file_read(&f, g, job->scheme, CF_WEIGHT_USE_ALL, values,
                                      values + g->n_weights, &taken);
     cf_safetensors_close(&f);
@@ -97,21 +117,77 @@ static cf_err write_run_yaml(const cf_import_job *job)
     if (*job->images) cf_buf_printf(&yaml, "# images: %s\n", job->images);
     cf_config_write(job->config, false, &yaml);
     cf_err err = cf_buf_check(&yaml);
-    if (err == CF_OK) err = save_text(job->dir, "run.yaml", cf_buf_text(&yaml));
+    if (err == CF_OK) err = save_text(job->dir, RUN_YAML, cf_buf_text(&yaml));
     cf_buf_fini(&yaml);
     return err;
 }
 
-static cf_err check_new(const char *dir)
+/* ---- the folder -------------------------------------------------------------------------------
+ */
+
+static cf_err refuse(const char *dir, const char *name)
 {
-    static const char *const marks[] = {"run.yaml", "fold-0"};
+    return cf_fail(CF_E_USAGE, "%s holds %s; expected a new or an empty folder", dir, name);
+}
+
+/* A file of that name, or the temporary of one. */
+static bool begins(const char *name, const char *with)
+{
+    return strncmp(name, with, strlen(with)) == 0;
+}
+
+/* What an import that was cut short left in a fold is written over; a training's checkpoints are
+ * not: the newest of them would be taken for what was imported. */
+static cf_err check_fold(const char *dir, const char *name)
+{
+    cf_strings found = {0};
     char path[CF_PATH_MAX];
-    for (int i = 0; i < 2; i++) {
-        CF_TRY(cf_path_join(path, sizeof path, dir, marks[i]));
-        if (cf_path_exists(path))
-            return cf_fail(CF_E_USAGE, "%s: is a run already; name another folder", dir);
+    CF_TRY(cf_path_join(path, sizeof path, dir, name));
+    if (!cf_path_is_dir(path)) return refuse(dir, name);
+    cf_err err = cf_dir_list(path, &found);
+    for (size_t i = 0; i < found.n && err == CF_OK; i++)
+        if (!begins(found.items[i], CHECKPOINT)) err = refuse(path, found.items[i]);
+    cf_strings_fini(&found);
+    return err;
+}
+
+static bool is_fold(const char *name, int n_folds)
+{
+    char expected[32];
+    for (int fold = 0; fold < n_folds; fold++) {
+        fold_name(fold, expected);
+        if (strcmp(name, expected) == 0) return true;
+    }
+    return false;
+}
+
+/* A scheme without a fold is somebody's own: folds are written first. */
+static cf_err check_entries(const cf_import_job *job, const cf_strings *found)
+{
+    bool begun = false;
+    for (size_t i = 0; i < found->n; i++) begun |= strcmp(found->items[i], "fold-0") == 0;
+    for (size_t i = 0; i < found->n; i++) {
+        const char *name = found->items[i];
+        if (is_fold(name, job->n_files))
+            CF_TRY(check_fold(job->dir, name));
+        else if (!begun || !(begins(name, SCHEME) || begins(name, RUN_YAML)))
+            return refuse(job->dir, name);
     }
     return CF_OK;
+}
+
+static cf_err check_new(const cf_import_job *job)
+{
+    cf_strings found = {0};
+    char path[CF_PATH_MAX];
+    if (!cf_path_exists(job->dir)) return CF_OK;
+    CF_TRY(cf_path_join(path, sizeof path, job->dir, RUN_YAML));
+    if (cf_path_exists(path))
+        return cf_fail(CF_E_USAGE, "%s: is a run already; name another folder", job->dir);
+    CF_TRY(cf_dir_list(job->dir, &found));
+    cf_err err = check_entries(job, &found);
+    cf_strings_fini(&found);
+    return err;
 }
 
 cf_err cf_import(const cf_import_job *job)
@@ -119,12 +195,13 @@ cf_err cf_import(const cf_import_job *job)
     cf_graph *g = NULL;
     float *values = NULL;
     cf_err err = CF_OK;
-    CF_TRY(check_new(job->dir));
+    CF_TRY(check_new(job));
     CF_TRY_GOTO(cf_model_build(job->config, job->scheme, 1, &g), out);
     CF_TRY_GOTO(cf_new(&values, (size_t)(g->n_weights + g->n_state), sizeof *values), out);
+    for (int fold = 0; fold < job->n_files; fold++) CF_TRY_GOTO(check_file(job, g, fold), out);
     for (int fold = 0; fold < job->n_files; fold++)
         CF_TRY_GOTO(import_fold(job, g, fold, values), out);
-    CF_TRY_GOTO(save_text(job->dir, "scheme.yaml", job->scheme->text), out);
+    CF_TRY_GOTO(save_text(job->dir, SCHEME, job->scheme->text), out);
     CF_TRY_GOTO(write_run_yaml(job), out);
 out:
     free(values);

@@ -131,6 +131,7 @@ static cf_err take_seats(cf_worker *w)
     rank += w->job->rank_offset;
     cf_err err = cf_engine_open(&w->engine, &w->config, &w->cells.scheme, w->job->local_index,
                                 (int)w->config.run_threads);
+    w->engine.init_hash = w->plan.init_hash;
     if (err == CF_OK) err = cf_new(&w->seats, (size_t)w->all->size, sizeof *w->seats);
     if (err == CF_OK) err = cf_seat_take(&w->engine, rank, &w->seats[me]);
     CF_TRY(agree_all(w, err));

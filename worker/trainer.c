@@ -7,6 +7,7 @@
 #include "kernels/base/log.h"
 #include "kernels/base/mem.h"
 #include "worker/schedule.h"
+#include "worker/weight_start.h"
 
 enum { N_FLATS = 5 };
 
@@ -49,9 +50,8 @@ static cf_err load_initial_weights(cf_trainer *t, const cf_scheme *scheme)
     size_t weight_bytes = (size_t)g->n_weights * sizeof *host;
     size_t state_bytes = (size_t)g->n_state * sizeof *host;
     cf_err err = CF_OK;
-    CF_TRY_GOTO(
-        cf_weight_start(g, e->config, scheme, t->fold, host, host + g->n_weights, &t->started),
-        out);
+    const cf_weight_origin from = {e->config, scheme, t->fold, e->init_hash};
+    CF_TRY_GOTO(cf_weight_start(&from, g, host, host + g->n_weights, &t->started), out);
     CF_TRY_GOTO(e->ops->copy_in(e->backend, t->weights, host, weight_bytes), out);
     CF_TRY_GOTO(e->ops->copy_in(e->backend, t->state, host + g->n_weights, state_bytes), out);
     if (t->ema != NULL)

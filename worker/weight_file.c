@@ -6,7 +6,6 @@
 
 #include "kernels/base/mem.h"
 #include "worker/model_facts.h"
-#include "worker/models.h"
 
 enum { SHOWN = 3 }; /* tensors that a message names */
 
@@ -21,12 +20,40 @@ static bool is_classifier(const cf_graph *g, const cf_param *p)
     return g->nodes[p->node].op == CF_OP_DENSE;
 }
 
-cf_naming cf_weight_file_naming(const cf_safetensors *f)
+static bool ends_with(const char *text, const char *end)
+{
+    size_t n = strlen(text), m = strlen(end);
+    return n >= m && strcmp(text + n - m, end) == 0;
+}
+
+/* What tells the two families apart, as far as one tensor does: norms' names, and where a filter
+ * has its two equal sides. */
+static void judge_tensor(const cf_safetensor *t, bool *ours, bool *theirs)
+{
+    *ours |= strcmp(t->name, "stem.weight") == 0 || ends_with(t->name, ".gamma");
+    *theirs |= ends_with(t->name, ".running_mean");
+    if (t->rank != 4) return;
+    *ours |= t->dim[1] == t->dim[2] && t->dim[2] != t->dim[3];
+    *theirs |= t->dim[1] != t->dim[2] && t->dim[2] == t->dim[3];
+}
+
+cf_err cf_weight_file_naming(const cf_safetensors *f, cf_naming *naming)
 {
     const char *word = cf_safetensors_note(f, CF_FACT_NAMES);
-    cf_naming naming = CF_NAMING_TORCHVISION;
-    if (word != NULL && cf_naming_find(word, &naming)) return naming;
-    return cf_safetensors_find(f, "stem.weight") ? CF_NAMING_CYTOFOLD : CF_NAMING_TORCHVISION;
+    bool ours = false, theirs = false, filters = false;
+    *naming = CF_NAMING_TORCHVISION;
+    if (word != NULL && cf_naming_find(word, naming)) return CF_OK;
+    for (int i = 0; i < f->n; i++) {
+        judge_tensor(&f->items[i], &ours, &theirs);
+        filters |= f->items[i].rank == 4;
+    }
+    if (filters && !ours && !theirs)
+        return cf_fail(CF_E_CHECKPOINT,
+                       "%s: [out, in, height, width] or [out, height, width, in]? Its filters fit "
+                       "both; expected the metadata \"%s\" with torchvision or cytofold",
+                       f->path, CF_FACT_NAMES);
+    if (ours && !theirs) *naming = CF_NAMING_CYTOFOLD;
+    return CF_OK;
 }
 
 /* ---- reading ----------------------------------------------------------------------------------
@@ -130,6 +157,7 @@ static bool is_wanted(const reading *r, const cf_param *p)
 static cf_err check_missing(const reading *r)
 {
     misfits missing = {0}, other = {0};
+    cf_err type = CF_OK;
     for (int i = 0; i < r->g->n_params; i++) {
         char name[CF_WEIGHT_NAME_MAX];
         const cf_param *p = &r->g->params[i];
@@ -140,17 +168,14 @@ static cf_err check_missing(const reading *r)
             add_misfit(&missing, &want, NULL);
         else if (!same_shape(t, &want))
             add_misfit(&other, &want, t);
+        else if (type == CF_OK)
+            type = cf_safetensors_check_type(r->f, t);
     }
     cf_err err = refuse_misfits(r, &missing, "of the network missing");
-    cf_err shapes = err == CF_OK ? refuse_misfits(r, &other, "expected in another shape") : CF_OK;
+    if (err == CF_OK) err = refuse_misfits(r, &other, "expected in another shape");
+    cf_buf_fini(&missing.text);
     cf_buf_fini(&other.text);
-    return err != CF_OK ? err : shapes;
-}
-
-static bool ends_with(const char *text, const char *end)
-{
-    size_t n = strlen(text), m = strlen(end);
-    return n >= m && strcmp(text + n - m, end) == 0;
+    return err == CF_OK ? type : err;
 }
 
 static bool has_place(const reading *r, const cf_safetensor *t)
@@ -194,14 +219,27 @@ static cf_err take(const reading *r, float *weights, float *state)
     return err;
 }
 
+static cf_err check(reading *r, const cf_scheme *scheme, cf_weight_use use)
+{
+    *r->taken = (cf_weight_taken){0};
+    CF_TRY(cf_weight_file_naming(r->f, &r->naming));
+    if (use == CF_WEIGHT_USE_START) CF_TRY(judge_classifier(r, scheme));
+    CF_TRY(check_missing(r));
+    return check_strangers(r);
+}
+
+cf_err cf_weight_file_check(const cf_safetensors *f, const cf_graph *g, const cf_scheme *scheme,
+                            cf_weight_use use, cf_weight_taken *taken)
+{
+    reading r = {.f = f, .g = g, .taken = taken};
+    return check(&r, scheme, use);
+}
+
 cf_err cf_weight_file_read(const cf_safetensors *f, const cf_graph *g, const cf_scheme *scheme,
                            cf_weight_use use, float *weights, float *state, cf_weight_taken *taken)
 {
-    reading r = {f, g, cf_weight_file_naming(f), taken};
-    *taken = (cf_weight_taken){0};
-    if (use == CF_WEIGHT_USE_START) CF_TRY(judge_classifier(&r, scheme));
-    CF_TRY(check_missing(&r));
-    CF_TRY(check_strangers(&r));
+    reading r = {.f = f, .g = g, .taken = taken};
+    CF_TRY(check(&r, scheme, use));
     return take(&r, weights, state);
 }
 
@@ -271,22 +309,4 @@ out:
     free(w.names);
     free(w.items);
     return err;
-}
-
-/* ---- the start of a training ------------------------------------------------------------------
- */
-
-cf_err cf_weight_start(const cf_graph *g, const cf_config *config, const cf_scheme *scheme,
-                       int fold, float *weights, float *state, cf_weight_taken *taken)
-{
-    cf_weight_taken own = {0};
-    cf_safetensors f;
-    if (taken == NULL) taken = &own;
-    *taken = (cf_weight_taken){0};
-    cf_model_init(g, config, fold, weights, state);
-    if (config->model_init[0] == '\0') return CF_OK;
-    CF_TRY(cf_where(cf_safetensors_open(config->model_init, &f), "model.init"));
-    cf_err err = cf_weight_file_read(&f, g, scheme, CF_WEIGHT_USE_START, weights, state, taken);
-    cf_safetensors_close(&f);
-    return cf_where(err, "model.init");
 }

@@ -28,19 +28,18 @@ typedef struct cf_weight_taken {
 CF_CHECKED cf_err cf_weight_file_read(const cf_safetensors *f, const cf_graph *g,
                                       const cf_scheme *scheme, cf_weight_use use, float *weights,
                                       float *state, cf_weight_taken *taken);
-/* Which names the file has: what it says in its metadata, else what its tensors look like. */
-cf_naming cf_weight_file_naming(const cf_safetensors *f);
+/* The same without reading a value: whether names, shapes and types fit. */
+CF_CHECKED cf_err cf_weight_file_check(const cf_safetensors *f, const cf_graph *g,
+                                       const cf_scheme *scheme, cf_weight_use use,
+                                       cf_weight_taken *taken);
+/* Which names the file has: what it says in its metadata, else what its tensors look like.
+ * CF_E_CHECKPOINT where they look like both: only filters of as many channels as their sides. */
+CF_CHECKED cf_err cf_weight_file_naming(const cf_safetensors *f, cf_naming *naming);
 
 /* Writes weights [n_weights] and state [n_state] under the names of `naming`, with
  * num_batches_tracked (0) for batch norms that have it there. */
 CF_CHECKED cf_err cf_weight_file_write(const char *path, const cf_graph *g, cf_naming naming,
                                        const float *weights, const float *state,
                                        const cf_safetensor_note *notes, int n_notes);
-
-/* Where training of a fold starts: cf_model_init, and over it the tensors of model.init where the
- * configuration names a file. `taken` (may be NULL) tells what of it was. */
-CF_CHECKED cf_err cf_weight_start(const cf_graph *g, const cf_config *config,
-                                  const cf_scheme *scheme, int fold, float *weights, float *state,
-                                  cf_weight_taken *taken);
 
 #endif

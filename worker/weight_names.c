@@ -135,7 +135,7 @@ const char *cf_weight_oddity(const cf_config *config)
         return "the network has no normalisation, torchvision's and timm's have batch norm";
     if (cf_model_norm(config) == CF_NORM_GROUP)
         return "the norms are group norms: torchvision's ResNet takes them with "
-               "norm_layer=GroupNorm";
+               "norm_layer=lambda c: GroupNorm(gcd(N, c), c), N being model.norm_groups";
     if (config->model_stem == CF_STEM_SMALL || config->model_stem_channels != 64 ||
         config->model_stem_stride != 2)
         return "the stem (conv1) has another shape or stride than torchvision's and timm's";

@@ -46,6 +46,21 @@ text = json.dumps(header).encode()
 open(path, "wb").write(struct.pack("<Q", len(text)) + text + data[8 + n:] + bytes(int(size)))
 END
 }
+# reword FROM TO OLD NEW: FROM's metadata with OLD replaced by NEW
+reword() {
+  python3 - "$@" <<'END'
+import json, struct, sys
+source, target, old, new = sys.argv[1:5]
+data = open(source, "rb").read()
+n = struct.unpack("<Q", data[:8])[0]
+header = json.loads(data[8:8 + n])
+notes = header["__metadata__"]
+assert any(old in v for v in notes.values()), old
+header["__metadata__"] = {k: v.replace(old, new) for k, v in notes.items()}
+text = json.dumps(header).encode()
+open(target, "wb").write(struct.pack("<Q", len(text)) + text + data[8 + n:])
+END
+}
 # strip FILE: without its metadata, as other programs write them
 strip() {
   put "$1" __metadata__ none '[]' 0
@@ -109,14 +124,49 @@ head -c 20000 bare.safetensors >cut.safetensors
 expect 4 "cut.safetensors: .* do not lie in" import cut.safetensors -o other --scheme bm7 --config "$tiny"
 expect 3 "none.safetensors" import none.safetensors -o other
 expect 4 "run/run.yaml: no safetensors file" import run/run.yaml -o other
+expect 4 "checkpoint-2.ckpt: a checkpoint of cytofold; expected safetensors: .cytofold export RUN --fold K" \
+  import run/fold-0/checkpoint-2.ckpt -o other
+expect 3 "bare was imported: what images it was trained on is not known" embed bare
+expect 3 "bare was imported" embed bare --cells cells.cells
 expect 2 "import: -o RUN is missing" import bare.safetensors
 check "nothing made" [ ! -e other ]
+
+# several files make one run: of one network, one way with images, one scheme
+own=(torchvision-0.safetensors torchvision-1.safetensors)
+reword "${own[1]}" zoomed.safetensors "zoom: 1" "zoom: 1.25"
+reword "${own[1]}" sized.safetensors "36 x 36 px, 0 um/px" "72 x 72 px, 0.1 um/px"
+reword "${own[1]}" named.safetensors "name: bm7" "name: other"
+expect 2 "zoomed.safetensors: augment.zoom is 1.25, but 1 in torchvision-0.safetensors" \
+  import "${own[0]}" zoomed.safetensors -o two
+expect 2 "sized.safetensors: trained on images of 72 x 72 px, 0.1 um/px, .* on 36 x 36 px" \
+  import "${own[0]}" sized.safetensors -o two
+expect 2 "named.safetensors: its scheme is not that of torchvision-0.safetensors; --scheme S" \
+  import "${own[0]}" named.safetensors -o two
+check "nothing made" [ ! -e two ]
+expect 0 "zoomed: 2 networks" import "${own[0]}" zoomed.safetensors -o zoomed --set augment.zoom=1.25
+expect 0 "sized: 2 networks" import sized.safetensors "${own[0]}" -o sized --size 36 --scheme bm7
+check "the same field" grep -qx "# images: 36 x 36 px, 0.2 um/px" sized/run.yaml
+expect 0 "mixed: 2 networks" import "${own[0]}" bare.safetensors -o mixed # the first speaks for both
+# an import that failed or was killed is repeated by the same command
+expect 4 "cut.safetensors: .* do not lie in" import "${own[0]}" cut.safetensors -o two
+check "nothing made" [ ! -e two ]
+"$program" import "${own[@]}" -o two >/dev/null && rm two/run.yaml two/scheme.yaml && : >two/fold-1/checkpoint-0.ckpt
+expect 2 "two holds fold-1; expected a new or an empty folder" import "${own[0]}" -o two
+expect 0 "two: 2 networks" import "${own[@]}" -o two
+check "whole again" cmp torchvision/fold-1/checkpoint-0.ckpt two/fold-1/checkpoint-0.ckpt
+mkdir mine && cp run/scheme.yaml mine
+expect 2 "mine holds scheme.yaml; expected a new" import "${own[0]}" -o mine
+mkdir trained && cp -r run/fold-0 trained
+expect 2 "trained/fold-0 holds checkpoint-2.ckpt" import "${own[0]}" -o trained
 
 # training starts from a file; the classifier of other classes is left out
 expect 2 "3 folds have one: --fold K" export run -o x.safetensors
 expect 2 "say --format" export run -o x.bin
 expect 2 "--format takes" export run -o x --format pickle
-expect 2 "--names takes" export run -o x.onnx --names keras
+expect 2 "--names takes" export run -o x.safetensors --fold 0 --names keras
+expect 2 "--names timm is for safetensors" export run -o x.onnx --names timm
+expect 2 "--size is for ONNX" export run --fold 0 -o x.safetensors --size 64
+expect 2 "--format onnx, but -o x.safetensors" export run --format onnx -o x.safetensors
 expect 4 "fold-5: no checkpoint" export run --fold 5 -o x.onnx
 expect 5 "none/x.onnx" export run -o none/x.onnx
 expect 3 "not a run folder" export phantoms -o x.onnx
@@ -127,7 +177,7 @@ check "from other weights" bash -c '! cmp -s run/fold-0/predictions.csv start/fo
 check "trains from it on two ranks" "$program" train "${job[@]}" --run start2 --workers 2 \
   --set model.init=torchvision-0.safetensors >/dev/null 2>start2.log
 for k in 0 1 2; do check "same bits on two ranks" cmp start/fold-$k/checkpoint-2.ckpt start2/fold-$k/checkpoint-2.ckpt; done
-check "a map of such a run" "$program" embed start --neighbors 5 >/dev/null
+expect 0 "" embed start --neighbors 5 # of such a run, too
 cp -r start resumed
 rm -r resumed/fold-1 resumed/fold-2/checkpoint-2.ckpt
 check "goes on" train resumed --set model.init=torchvision-0.safetensors
@@ -156,26 +206,38 @@ check "classifier left out" grep -q "45 of 47 tensors .*; the classifier starts 
   swapped.log
 cp bare.safetensors large.safetensors
 put large.safetensors fc.weight none '[]' 0
-check "a hole is refused" bash -c "! '$program' train $tiny --set data.cells=cells.cells --run hole --workers 1 \
-  --set model.init=large.safetensors >/dev/null 2>hole.log"
-check "rank and reason" grep -qE "rank [0-9]+.*model.init: .*large.safetensors: .*(gap|end at)" hole.log
-check "a missing file is refused" bash -c "! '$program' train $tiny --set data.cells=cells.cells --run hole \
-  --set model.init=nowhere.safetensors >/dev/null 2>hole.log"
-check "it is named" grep -q "nowhere.safetensors" hole.log
+# before a rank starts, or a job waits in a queue: by train, plan and submit
+verbs=("train $tiny --run hole --workers 1" "plan $tiny --workers 1" "submit $tiny --run hole --time 60")
+for verb in "${verbs[@]}"; do
+  read -ra words <<<"$verb"
+  words+=(--set data.cells=cells.cells)
+  expect 4 "^cytofold: model.init: .*large.safetensors: .*(gap|end at)" "${words[@]}" \
+    --set model.init=large.safetensors
+  expect 4 "missing: conv1.bias .* \(here the paper's variant has biases" "${words[@]}" \
+    --set model.init=torchvision-0.safetensors --set model.variant=paper
+  expect 3 "nowhere.safetensors" "${words[@]}" --set model.init=nowhere.safetensors
+done
+check "no folder" [ ! -e hole ]
+mkdir configs
+sed 's/^model:/model:\n  init: w.safetensors/' "$tiny" >configs/init.yaml
+cp torchvision-0.safetensors w.safetensors # beside us, not beside the configuration
+expect 3 "configs/init.yaml: model.init: no such file: w.safetensors" plan configs/init.yaml --workers 1 \
+  --set data.cells=cells.cells
+mv w.safetensors configs
+check "starts beside the configuration" "$program" train configs/init.yaml --run beside --workers 1 \
+  --set data.cells=cells.cells --set train.epochs=1 --set train.warmup_epochs=0 >/dev/null 2>&1
+check "the same start" cmp start/fold-0/checkpoint-2.ckpt beside/fold-0/checkpoint-2.ckpt
 
 # another file under the same name, and none
 cp torchvision-0.safetensors named.safetensors
 check "trains" train named --set model.init=named.safetensors
 cp torchvision-1.safetensors named.safetensors
 rm named/fold-0/checkpoint-2.ckpt
-check "another file is refused" bash -c '! "$0" "$@" 2>other.log' "$program" train "${job[@]}" --run named --workers 1 \
-  --set model.init=named.safetensors
-check "both are named" grep -qE "other initial weights \([0-9a-f]{16}\) than model.init has now \(.*named.safetensors " \
-  other.log
-check "none is refused" bash -c '! "$0" "$@" 2>other.log' "$program" train "${job[@]}" --run named --workers 1
-check "as such" grep -q "started from initial weights" other.log
-check "one is refused where none was" bash -c '! "$0" "$@" 2>other.log' "$program" train "${job[@]}" --run run \
-  --workers 1 --set model.init=named.safetensors
+again=(train "${job[@]}" --workers 1)
+expect 2 "other initial weights \([0-9a-f]{16}\) than model.init has now \(.*named.safetensors " "${again[@]}" \
+  --run named --set model.init=named.safetensors
+expect 2 "started from initial weights" "${again[@]}" --run named
+expect 2 "run was started without model.init" "${again[@]}" --run run --set model.init=named.safetensors
 cp torchvision-0.safetensors moved.safetensors
 check "the same weights elsewhere are the same" train named --set model.init=moved.safetensors
 
@@ -184,6 +246,7 @@ expect 0 "all.onnx: the mean of 3 folds .* images uint8 \[N, 36, 36, 3\] to prob
 expect 0 "one.onnx: fold 2 of run" export run --fold 2 -o one.onnx --size 250
 expect 0 "twice.onnx" export run --format onnx -o twice.onnx
 check "the same bytes twice" cmp all.onnx twice.onnx
+check "the size given" grep -qa "250 x 250 px, 0 um/px" one.onnx
 check "classes are named" grep -qa '\["BLA", "EOS", "LYT", "MON", "NGS", "NIF", "PMO"\]' all.onnx
 check "no x" bash -c '! ls x* 2>/dev/null | grep -q .'
 

@@ -12,7 +12,7 @@
 #include "tests/support/scratch.h"
 #include "worker/model_facts.h"
 #include "worker/models.h"
-#include "worker/weight_file.h"
+#include "worker/weight_start.h"
 
 /* A small network with all its weights, and a folder. */
 typedef struct fixture {
@@ -243,6 +243,83 @@ static void networks_of_another_depth_are_refused(void **state)
     fixture_destroy(f);
 }
 
+/* Without metadata: filters have their equal sides behind the channels there, before them here. A
+ * network of nothing but cubes fits both, and would be read turned. */
+static void layouts_are_told_by_the_filters(void **state)
+{
+    (void)state;
+    static const char *const cubes[] = {"model.network=sequential", "model.image_size=16",
+                                        "model.widths=[3]", "train.micro_batch=1", "train.batch=1"};
+    static const cf_naming families[] = {CF_NAMING_TORCHVISION, CF_NAMING_CYTOFOLD};
+    for (int k = 0; k < 2; k++) {
+        fixture *f = fixture_create(sequential, N_SEQUENTIAL, 3);
+        fixture *g = fixture_create(cubes, N_SEQUENTIAL, 3);
+        const cf_safetensor_note note = {CF_FACT_NAMES, cf_naming_word(families[k])};
+        cf_weight_taken taken;
+        float *back = calloc((size_t)f->n, sizeof *back);
+        assert_non_null(back);
+        write_file(f, families[k], NULL, 0);
+        assert_int_equal(read_file(f, f, CF_WEIGHT_USE_ALL, back, &taken), CF_OK);
+        assert_memory_equal(back, f->values, (size_t)f->n * sizeof *back);
+        write_file(g, families[k], NULL, 0);
+        assert_int_equal(read_file(g, g, CF_WEIGHT_USE_ALL, back, &taken), CF_E_CHECKPOINT);
+        assert_non_null(strstr(cf_err_text(), "Its filters fit both; expected the metadata"));
+        write_file(g, families[k], &note, 1);
+        assert_int_equal(read_file(g, g, CF_WEIGHT_USE_ALL, back, &taken), CF_OK);
+        assert_memory_equal(back, g->values, (size_t)g->n * sizeof *back);
+        free(back);
+        fixture_destroy(g);
+        fixture_destroy(f);
+    }
+}
+
+/* The weights of a run's first fold and of its last are the same file's. */
+static void a_file_that_was_replaced_starts_nothing(void **state)
+{
+    (void)state;
+    fixture *f = fixture_create(small, N_SMALL, 3);
+    cf_weight_origin from = {.config = &f->config, .scheme = &f->scheme};
+    cf_weight_taken taken;
+    float *values = calloc((size_t)f->n, sizeof *values);
+    assert_non_null(values);
+    strcpy(f->config.model_init, f->path);
+    write_file(f, CF_NAMING_TORCHVISION, NULL, 0);
+    assert_int_equal(cf_safetensors_hash(f->path, &from.init_hash), CF_OK);
+    assert_int_equal(cf_weight_start(&from, f->g, values, values + f->g->n_weights, &taken), CF_OK);
+    assert_memory_equal(values, f->values, (size_t)f->n * sizeof *values);
+    f->values[0] += 1;
+    write_file(f, CF_NAMING_TORCHVISION, NULL, 0);
+    cf_err err = cf_weight_start(&from, f->g, values, values + f->g->n_weights, &taken);
+    assert_int_equal(err, CF_E_DATA);
+    assert_non_null(
+        strstr(cf_err_text(), "was replaced while the run started: expected the hash "));
+    free(values);
+    fixture_destroy(f);
+}
+
+/* Before a value is read: shapes, types, and what is odd about the network that it should fit. */
+static void a_file_is_held_against_the_network_beforehand(void **state)
+{
+    (void)state;
+    const char *sets[N_SMALL + 1];
+    fixture *f = fixture_create(small, N_SMALL, 3);
+    memcpy(sets, small, sizeof small);
+    sets[N_SMALL] = "model.variant=paper";
+    fixture *paper = fixture_create(sets, N_SMALL + 1, 3);
+    const cf_weight_origin plain = {.config = &f->config, .scheme = &f->scheme};
+    const cf_weight_origin other = {.config = &paper->config, .scheme = &paper->scheme};
+    assert_int_equal(cf_weight_start_check(&plain, f->g), CF_OK); /* none is named */
+    write_file(f, CF_NAMING_TORCHVISION, NULL, 0);
+    strcpy(f->config.model_init, f->path);
+    strcpy(paper->config.model_init, f->path);
+    assert_int_equal(cf_weight_start_check(&plain, f->g), CF_OK);
+    assert_int_equal(cf_weight_start_check(&other, paper->g), CF_E_CHECKPOINT);
+    assert_non_null(strstr(cf_err_text(), "tensors of the network missing: conv1.bias [8], "));
+    assert_non_null(strstr(cf_err_text(), "(here the paper's variant has biases of convolutions"));
+    fixture_destroy(paper);
+    fixture_destroy(f);
+}
+
 static void what_torchvision_has_not_is_said(void **state)
 {
     (void)state;
@@ -274,6 +351,9 @@ int main(void)
         cmocka_unit_test(a_classifier_of_other_classes_is_left_where_training_starts),
         cmocka_unit_test(as_many_but_other_classes_are_noticed),
         cmocka_unit_test(networks_of_another_depth_are_refused),
+        cmocka_unit_test(layouts_are_told_by_the_filters),
+        cmocka_unit_test(a_file_that_was_replaced_starts_nothing),
+        cmocka_unit_test(a_file_is_held_against_the_network_beforehand),
         cmocka_unit_test(what_torchvision_has_not_is_said),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
