@@ -89,20 +89,31 @@ static bool on_progress(void *context, int64_t done, int64_t total)
     return cf_signals_caught() == 0;
 }
 
+static void tell_others(const explanation *x, const cf_explain_others *others)
+{
+    long long n = (long long)x->options.n_images;
+    int fold = x->run->folds[0];
+    if (others->n_unknown > 0 && x->w->fold < 0)
+        cf_log_info("%lld of %lld images are not in the run's folds.csv: fold %d explains them "
+                    "(--fold K)",
+                    (long long)others->n_unknown, n, fold);
+    if (others->n_trained > 0)
+        cf_log_info("%lld of %lld images are explained by fold %d, which was trained on them%s",
+                    (long long)others->n_trained, n, fold,
+                    x->w->fold < 0 ? ": no fold with a checkpoint tests them" : "");
+}
+
 static cf_err choose_images(explanation *x)
 {
     cf_explain_options *o = &x->options;
-    int64_t n_unknown = 0;
+    cf_explain_others others;
     CF_TRY(cf_explain_images(&x->cells, &x->w->ids, &x->images, &o->n_images));
     CF_TRY(cf_new(&x->folds, (size_t)o->n_images, sizeof *x->folds));
-    CF_TRY(cf_explain_folds(x->run, &x->cells, x->images, o->n_images, x->folds, &n_unknown));
+    CF_TRY(cf_explain_folds(x->run, &x->cells, x->images, o->n_images, x->folds, &others));
     if (o->n_images > MANY_IMAGES)
         cf_log_warn("%lld images are explained, each with pictures of its own (--id chooses)",
                     (long long)o->n_images);
-    if (n_unknown > 0 && x->w->fold < 0)
-        cf_log_info("%lld of %lld images are not in the run's folds.csv: fold %d explains them "
-                    "(--fold K)",
-                    (long long)n_unknown, (long long)o->n_images, x->run->folds[0]);
+    tell_others(x, &others);
     o->images = x->images;
     o->folds = x->folds;
     return CF_OK;

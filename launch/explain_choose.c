@@ -7,6 +7,8 @@
 #include "proto/csv.h"
 #include "proto/text.h"
 
+enum { UNKNOWN = -1, TRAINED = -2 }; /* in the place of a fold */
+
 /* An id and what is looked up by it. */
 typedef struct named {
     const char *id; /* borrowed */
@@ -83,8 +85,9 @@ static cf_err index_images(const cf_cells *cells, const int64_t *images, int64_t
     return CF_OK;
 }
 
-/* Fills in the folds of images that a row names; the word "train" and what else is no number says
- * nothing. Of two images with one name in the folds file either may get its fold. */
+/* Fills in the folds of images that a row names; TRAINED where that fold (or the word "train") is
+ * none of the run's networks. Of two images with one name in the folds file either may get its
+ * fold. */
 static cf_err take_rows(const cf_saved *run, const cf_csv *csv, const named *index, size_t n,
                         int *folds)
 {
@@ -95,14 +98,18 @@ static cf_err take_rows(const cf_saved *run, const cf_csv *csv, const named *ind
         int64_t value = 0;
         const named key = {cf_csv_cell(csv, row, id), 0};
         const named *found = bsearch(&key, index, n, sizeof *index, by_id);
-        if (found == NULL || !cf_text_integer(cf_csv_cell(csv, row, fold), &value)) continue;
-        if (has_fold(run, value)) folds[found->place] = (int)value;
+        if (found == NULL) continue;
+        int *own = &folds[found->place];
+        if (cf_text_integer(cf_csv_cell(csv, row, fold), &value) && has_fold(run, value))
+            *own = (int)value;
+        else if (*own < 0)
+            *own = TRAINED;
     }
     return CF_OK;
 }
 
 cf_err cf_explain_folds(const cf_saved *run, const cf_cells *cells, const int64_t *images,
-                        int64_t n, int *folds, int64_t *n_unknown)
+                        int64_t n, int *folds, cf_explain_others *others)
 {
     enum { MAX_BYTES = 1 << 30 };
     char path[CF_PATH_MAX];
@@ -110,18 +117,18 @@ cf_err cf_explain_folds(const cf_saved *run, const cf_cells *cells, const int64_
     named *index = NULL;
     size_t n_index = 0;
     cf_err err = CF_OK;
-    for (int64_t i = 0; i < n; i++) folds[i] = -1;
+    *others = (cf_explain_others){0};
+    for (int64_t i = 0; i < n; i++) folds[i] = UNKNOWN;
     CF_TRY(cf_path_join(path, sizeof path, run->dir, "folds.csv"));
     if (cf_path_exists(path)) {
         CF_TRY(cf_csv_read(path, MAX_BYTES, &csv));
         CF_TRY_GOTO(index_images(cells, images, n, &index, &n_index), out);
         CF_TRY_GOTO(take_rows(run, &csv, index, n_index, folds), out);
     }
-    *n_unknown = 0;
     for (int64_t i = 0; i < n; i++) {
-        if (folds[i] >= 0) continue;
-        folds[i] = run->folds[0];
-        ++*n_unknown;
+        others->n_unknown += folds[i] == UNKNOWN;
+        others->n_trained += folds[i] == TRAINED;
+        if (folds[i] < 0) folds[i] = run->folds[0];
     }
 out:
     free(index);
