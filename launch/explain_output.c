@@ -13,6 +13,8 @@
 
 enum { TILE = 320, ROWS = 8 }; /* px; rows of a sheet of many images */
 
+#define SHEET "sheet-"
+
 static int n_panels(const cf_explain_output *o)
 {
     return 1 + (o->options->smoothgrad ? 1 : 0) + (o->options->gradcam ? 1 : 0);
@@ -49,25 +51,37 @@ static void plain_name(const char *id, char *name, size_t n)
     for (char *c = name; *c != '\0'; c++)
         if (!isalnum((unsigned char)*c) && strchr("-_+@", *c) == NULL && *c != '.') *c = '_';
     if (name[0] == '.') name[0] = '_';
+    if (name[0] == '\0') snprintf(name, n, "_");
+}
+
+/* "sheet-7.png" is none of an image: all of them together have such names. */
+static bool is_sheet(const char *picture)
+{
+    if (strncmp(picture, SHEET, strlen(SHEET)) != 0) return false;
+    const char *number = picture + strlen(SHEET);
+    size_t digits = strspn(number, "0123456789");
+    return digits > 0 && strcmp(number + digits, ".png") == 0;
 }
 
 static bool is_taken(const cf_explain_output *o, const char *picture)
 {
     for (int64_t i = 0; i < o->options->n_images; i++)
         if (o->items[i].picture != NULL && strcmp(o->items[i].picture, picture) == 0) return true;
-    return false;
+    return is_sheet(picture);
 }
 
-/* Two ids may come to one name: the later has its place behind it. */
+/* Several ids may come to one name: a later one has its place behind it, and where some id has that
+ * name already, a number. */
 static cf_err name_image(cf_explain_output *o, const cf_explanation *x, char *name, size_t n)
 {
     char picture[256];
     plain_name(o->cells->ids[o->options->images[x->place]], name, n);
-    snprintf(picture, sizeof picture, "%.200s.png", name);
-    if (is_taken(o, picture)) {
-        size_t length = strlen(name);
-        snprintf(name + length, n - length, "-%lld", (long long)x->place);
+    size_t length = strlen(name);
+    for (int64_t k = 0;; k++) {
+        if (k > 0) snprintf(name + length, n - length, "-%lld", (long long)x->place);
+        if (k > 1) snprintf(name + strlen(name), n - strlen(name), "-%lld", (long long)k);
         snprintf(picture, sizeof picture, "%.200s.png", name);
+        if (!is_taken(o, picture)) break;
     }
     return cf_strdup(picture, &o->items[x->place].picture);
 }
@@ -135,7 +149,7 @@ static cf_err add_row(const cf_explain_output *o, const cf_explanation *x, const
 static cf_err write_sheet(cf_explain_output *o)
 {
     char name[32], path[CF_PATH_MAX];
-    snprintf(name, sizeof name, "sheet-%d.png", o->n_sheets + 1);
+    snprintf(name, sizeof name, SHEET "%d.png", o->n_sheets + 1);
     CF_TRY(cf_path_join(path, sizeof path, o->folder, name));
     CF_TRY(cf_sheet_write(o->sheet, path));
     cf_sheet_destroy(o->sheet);
@@ -219,8 +233,9 @@ void cf_explain_text(const cf_explain_output *o, cf_buf *out)
             cf_buf_printf(out, ", explained %s %.3f", classes[item->class].code, item->p_class);
         cf_buf_printf(out, ", fold %d\n", item->fold);
     }
-    if (o->n_sheets > 0)
-        cf_buf_printf(out, "sheet-1.png%s: all of them\n", o->n_sheets > 1 ? " and on" : "");
+    if (o->n_sheets == 1) cf_buf_printf(out, SHEET "1.png: all of them\n");
+    if (o->n_sheets > 1)
+        cf_buf_printf(out, SHEET "1.png to " SHEET "%d.png: all of them\n", o->n_sheets);
 }
 
 static void write_item(const cf_explain_output *o, int64_t i, cf_json *j)

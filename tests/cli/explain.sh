@@ -82,6 +82,19 @@ expect 0 "explained LYT" run cells.cells --id "$(grep '^EOS' run/folds.csv | hea
 expect 0 "fold 1" run "$work/phantoms/$a" -o file --method gradcam # by the end of its path
 cp "phantoms/$a" other.png
 expect 0 "1 of 1 images are not in the run's folds.csv: fold 0" run other.png -o file --method gradcam
+mv run/fold-2 fold-2
+expect 0 "1 of 1 images are explained by fold 0, which was trained on them: no fold" run cells.cells --id "$b" \
+  -o file --method gradcam
+check "it is not unknown" bash -c '! grep -q "not in the run" err'
+mv fold-2 run/
+
+# names that come to one: a picture each, beside the sheet
+mkdir odd
+for name in a-2.png a.jpg a.png sheet-1.png; do cp other.png "odd/$name"; done
+expect 0 "^sheet-1.png: all of them" run odd -o names --method gradcam --raw
+check "four pictures and the sheet" [ "$(find names -name '*.png' | wc -l)" = 5 ]
+check "four arrays" [ "$(find names -name '*.npy' | wc -l)" = 4 ]
+check "a name each" [ "$(grep -o '^[^ ]*\.png: [^ ]* predicted' out | cut -d: -f1 | sort -u | wc -l)" = 4 ]
 
 # refusals, before anything is written
 expect 2 "layer 'stage9' is none of the network's: stem, .*$last" run cells.cells --id "$a" -o no --layer stage9
