@@ -156,14 +156,14 @@ static cf_err add_repeats(work *w, int rater, int64_t *n)
 static cf_err add_comparison(cf_rater_study *out, work *w, int rows, int columns)
 {
     int64_t begin = w->begins[out->n_pairs], n = begin;
-    cf_comparison *c = &out->pairs[out->n_pairs];
+    cf_rater_pair *c = &out->pairs[out->n_pairs];
     if (rows == columns)
         CF_TRY(add_repeats(w, rows, &n));
     else
         for (int64_t i = 0; i < w->n_images; i++)
             CF_TRY(add_pair(w, &n, i, label_of(w, rows, i), label_of(w, columns, i)));
     if (n == begin) return CF_OK;
-    *c = (cf_comparison){.rows = rows, .columns = columns, .n = n - begin};
+    *c = (cf_rater_pair){.rows = rows, .columns = columns, .n = n - begin};
     w->begins[++out->n_pairs] = n;
     CF_TRY(cf_new(&c->counts, (size_t)w->k * (size_t)w->k, sizeof *c->counts));
     for (int64_t i = begin; i < n; i++)
@@ -279,54 +279,74 @@ static void measure_all(const work *w, enum agreement_of_all which, const uint8_
         values[l] = close_figure(which, images[l], shares[l], w->margins + l * w->k, w->k);
 }
 
-/* All figures of CF_LANES resamples: values[figure * stride + lane], two a comparison, then alpha
- * and Fleiss' kappa. */
-static void measure(const work *w, cf_rater_study *out, const uint8_t *weights, double *values,
-                    int64_t stride)
+/* Figures come two by two: of a comparison agreement and kappa; last, alpha and Fleiss' kappa. */
+static int count_twos(const cf_rater_study *out)
+{
+    return out->n_pairs + 1;
+}
+
+/* Twos from..to-1 of CF_LANES resamples: values[figure * stride + lane]. */
+static void measure(const work *w, cf_rater_study *out, int from, int to, const uint8_t *weights,
+                    double *values, int64_t stride)
 {
     double *at = values;
-    for (int i = 0; i < out->n_pairs; i++, at += 2 * stride)
-        measure_pair(w, i, weights, at, at + stride);
-    measure_all(w, ALPHA, weights, at, &out->n_alpha);
-    measure_all(w, FLEISS, weights, at + stride, &out->n_fleiss);
+    for (int i = from; i < to; i++, at += 2 * stride) {
+        if (i < out->n_pairs) {
+            measure_pair(w, i, weights, at, at + stride);
+            continue;
+        }
+        measure_all(w, ALPHA, weights, at, &out->n_alpha);
+        measure_all(w, FLEISS, weights, at + stride, &out->n_fleiss);
+    }
 }
 
 static cf_rated_figure *figure_at(cf_rater_study *out, int i)
 {
     if (i >= 2 * out->n_pairs) return i == 2 * out->n_pairs ? &out->alpha : &out->fleiss;
-    cf_comparison *c = &out->pairs[i / 2];
+    cf_rater_pair *c = &out->pairs[i / 2];
     return i % 2 == 0 ? &c->agreement : &c->kappa;
 }
 
-/* n_units: what is drawn; a single patient is drawn again and again, which says nothing. */
-static void set_intervals(cf_rater_study *out, double *values, int64_t stride, int64_t n_units)
+/* One figure's resamples; n_units: what is drawn. A single patient is drawn again and again, which
+ * says nothing. */
+static void set_interval(cf_rated_figure *f, double *values, int n_resamples, int64_t n_units)
 {
-    for (int i = 0; i < 2 * out->n_pairs + 2; i++) {
-        cf_rated_figure *f = figure_at(out, i);
-        cf_resample_interval(values + i * stride, out->n_resamples, &f->low, &f->high);
-        if (out->n_resamples == 0 || n_units < 2) f->low = f->high = (double)NAN;
-    }
+    cf_resample_interval(values, n_resamples, &f->low, &f->high);
+    if (n_resamples == 0 || n_units < 2) f->low = f->high = (double)NAN;
 }
 
-/* The figures themselves are those of a resample that draws each image once. */
+/* 64 MiB of values, or those of two figures: 64 raters have 4,420, and all their resamples at once
+ * would take gigabytes. */
+enum { MAX_VALUES = 1 << 23 };
+
+/* A turn over the same resamples for as many figures as their values have room for. The figures
+ * themselves are those of a resample that draws each image once. */
 static cf_err fill_figures(work *w, const cf_resampler *sampler, cf_rater_study *out)
 {
     uint8_t *weights = NULL, *units = NULL;
     double *values = NULL;
     cf_err err = CF_OK;
     int64_t stride = (out->n_resamples + CF_LANES) / CF_LANES * CF_LANES;
-    size_t figures = 2 * (size_t)out->n_pairs + 2, lanes = CF_LANES;
+    int n = count_twos(out), most = (int)(MAX_VALUES / (2 * stride));
+    int step = most < 1 ? 1 : most < n ? most : n;
+    size_t lanes = CF_LANES;
     CF_TRY_GOTO(cf_new(&weights, (size_t)w->n_images * lanes, sizeof *weights), out);
     CF_TRY_GOTO(cf_new(&units, (size_t)sampler->n_units * lanes, sizeof *units), out);
-    CF_TRY_GOTO(cf_new(&values, figures * (size_t)stride, sizeof *values), out);
-    for (int64_t i = 0; i < w->n_images * CF_LANES; i++) weights[i] = 1;
-    measure(w, out, weights, values, stride);
-    for (int i = 0; i < (int)figures; i++) figure_at(out, i)->value = values[i * stride];
-    for (int first = 0; first < out->n_resamples; first += CF_LANES) {
-        cf_resample(sampler, (uint32_t)first, units, weights);
-        measure(w, out, weights, values + first, stride);
+    CF_TRY_GOTO(cf_new(&values, 2 * (size_t)step * (size_t)stride, sizeof *values), out);
+    for (int from = 0; from < n; from += step) {
+        int to = from + step < n ? from + step : n;
+        memset(weights, 1, (size_t)w->n_images * lanes);
+        measure(w, out, from, to, weights, values, stride);
+        for (int i = 2 * from; i < 2 * to; i++)
+            figure_at(out, i)->value = values[(i - 2 * from) * stride];
+        for (int first = 0; first < out->n_resamples; first += CF_LANES) {
+            cf_resample(sampler, (uint32_t)first, units, weights);
+            measure(w, out, from, to, weights, values + first, stride);
+        }
+        for (int i = 2 * from; i < 2 * to; i++)
+            set_interval(figure_at(out, i), values + (i - 2 * from) * stride, out->n_resamples,
+                         sampler->n_units);
     }
-    set_intervals(out, values, stride, sampler->n_units);
 out:
     free(values);
     free(units);

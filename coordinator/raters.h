@@ -18,21 +18,21 @@ typedef struct cf_rated_figure {
     double value, low, high;
 } cf_rated_figure;
 
-typedef struct cf_comparison {
+typedef struct cf_rater_pair {
     int rows, columns; /* raters, CF_WHO_NETWORK or CF_WHO_TRUTH; twice the same rater: its first
                           label of an image and each later one */
-    int64_t n;         /* pairs of labels */
+    int64_t n;         /* pairs of labels: images, but a rater's repeats count each */
     cf_rated_figure agreement; /* share of equal ones */
     cf_rated_figure kappa;     /* Cohen 1960 */
     int64_t *counts;           /* owned, [n_classes][n_classes] */
-} cf_comparison;
+} cf_rater_pair;
 
 typedef struct cf_rater_study {
     const cf_scheme *scheme;     /* borrowed */
     const cf_raters *raters;     /* borrowed */
     int64_t n_images, n_unknown; /* rated; of them, not in the predictions */
     int64_t n_patients;          /* drawn by patient: how many; 0: by image */
-    cf_comparison *pairs; /* owned, [n_pairs]: raters with each other, with themselves, with the
+    cf_rater_pair *pairs; /* owned, [n_pairs]: raters with each other, with themselves, with the
                              network, with the truth, network with the truth; those without a common
                              image are left out */
     int n_pairs;
@@ -51,10 +51,11 @@ CF_CHECKED cf_err cf_raters_compare(const cf_scheme *s, const cf_predictions *p,
                                     int n_resamples, uint64_t seed, cf_rater_study *out);
 void cf_rater_study_fini(cf_rater_study *study);
 
-/* Tables: a line a comparison, then the network's confusion with each rater. */
+/* Tables: a line a comparison, then the network's confusion with each rater; where more than 40
+ * classes were said, a line in its place. */
 CF_CHECKED cf_err cf_rater_study_markdown(const cf_rater_study *study, cf_buf *out);
 /* {scheme, images, images_without_prediction, patients, resamples, classes, raters, comparisons
- * [{rows, columns, images, agreement {value, low, high}, kappa {...}, confusion}],
+ * [{rows, columns, pairs, agreement {value, low, high}, kappa {...}, confusion}],
  * krippendorff_alpha {images, value, low, high}, fleiss_kappa {...}}; rows and columns are {rater:
  * NAME} or {source: "network"} or {source: "labels"}. */
 CF_CHECKED cf_err cf_rater_study_json(const cf_rater_study *study, cf_buf *out);

@@ -27,12 +27,12 @@ static void put_figure(cf_markdown *t, const cf_rated_figure *f)
 
 static cf_err put_comparisons(const cf_rater_study *study, cf_buf *out)
 {
-    static const char *const headers[] = {"of", "with", "images", "agreement", "Cohen's kappa"};
+    static const char *const headers[] = {"of", "with", "pairs", "agreement", "Cohen's kappa"};
     cf_markdown t;
     cf_markdown_begin(&t, "llrrr");
     for (int i = 0; i < 5; i++) cf_markdown_put(&t, headers[i]);
     for (int i = 0; i < study->n_pairs; i++) {
-        const cf_comparison *c = &study->pairs[i];
+        const cf_rater_pair *c = &study->pairs[i];
         cf_markdown_put(&t, name_of(study, c->rows));
         cf_markdown_put(&t, c->rows == c->columns ? "again" : name_of(study, c->columns));
         cf_markdown_putf(&t, "%lld", (long long)c->n);
@@ -63,7 +63,7 @@ static cf_err put_together(const cf_rater_study *study, cf_buf *out)
 enum { MAX_COLUMNS = 40 };
 
 /* Only classes that somebody said, so that the table of a few images is a small one. */
-static cf_err put_confusion(const cf_rater_study *study, const cf_comparison *c, cf_buf *out)
+static cf_err put_confusion(const cf_rater_study *study, const cf_rater_pair *c, cf_buf *out)
 {
     const cf_scheme *s = study->scheme;
     bool seen[CF_MAX_CLASSES] = {false};
@@ -75,12 +75,18 @@ static cf_err put_confusion(const cf_rater_study *study, const cf_comparison *c,
             seen[i] = seen[i] || both > 0;
         }
     for (int i = 0; i < k; i++) n += seen[i];
-    if (n > MAX_COLUMNS) return CF_OK;
+    cf_buf_printf(out, "\nRows ");
+    cf_markdown_escape(name_of(study, c->rows), out);
+    if (n > MAX_COLUMNS) {
+        cf_buf_printf(out,
+                      ", columns network: %d classes are too many for a table here; --json "
+                      "prints their counts.\n",
+                      n);
+        return CF_OK;
+    }
     for (int i = 0; i < n; i++) columns[i + 1] = 'r';
     cf_markdown t;
     cf_markdown_begin(&t, columns);
-    cf_buf_printf(out, "\nRows ");
-    cf_markdown_escape(name_of(study, c->rows), out);
     cf_buf_printf(out, ", columns network:\n\n");
     cf_markdown_put(&t, "");
     for (int j = 0; j < k; j++)
@@ -131,13 +137,13 @@ static void who_json(const cf_rater_study *study, const char *key, int who, cf_j
     cf_json_end_object(j);
 }
 
-static void comparison_json(const cf_rater_study *study, const cf_comparison *c, cf_json *j)
+static void comparison_json(const cf_rater_study *study, const cf_rater_pair *c, cf_json *j)
 {
     int k = study->scheme->n_classes;
     cf_json_object(j, NULL);
     who_json(study, "rows", c->rows, j);
     who_json(study, "columns", c->columns, j);
-    cf_json_integer(j, "images", c->n);
+    cf_json_integer(j, "pairs", c->n);
     cf_json_object(j, "agreement");
     figure_json(j, &c->agreement);
     cf_json_end_object(j);

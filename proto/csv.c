@@ -221,6 +221,33 @@ const char *cf_csv_cell(const cf_csv *csv, int64_t row, int column)
     return csv->cells[row * csv->n_columns + column];
 }
 
+cf_err cf_csv_require(const cf_csv *csv, const char *header, int *column)
+{
+    *column = cf_csv_column(csv, header);
+    if (*column >= 0) return CF_OK;
+    bool alone = csv->n_columns == 1;
+    const char *why = "";
+    if (alone && strchr(csv->cells[0], ';'))
+        why = "; the file seems to be separated by semicolons, expected commas";
+    else if (alone && strchr(csv->cells[0], '\t'))
+        why = "; the file seems to be separated by tabs, expected commas";
+    return cf_csv_fail(csv, 0, csv->n_columns - 1, "no column \"%s\"%s", header, why);
+}
+
+cf_err cf_csv_check_utf8(const cf_csv *csv, int64_t row, int column)
+{
+    const char *cell = cf_csv_cell(csv, row, column);
+    for (const char *at = cell; *at != '\0';) {
+        size_t n = cf_utf8_length(at);
+        if (n == 0)
+            return cf_csv_fail(csv, row, column,
+                               "%s is not UTF-8 at its byte %d; save the file as UTF-8",
+                               csv->cells[column], (int)(at - cell) + 1);
+        at += n;
+    }
+    return CF_OK;
+}
+
 cf_err cf_csv_fail(const cf_csv *csv, int64_t row, int column, const char *fmt, ...)
 {
     char message[1024];

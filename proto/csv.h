@@ -33,7 +33,11 @@ CF_CHECKED cf_err cf_csv_parse(const char *name, const char *text, size_t n, cf_
 void cf_csv_fini(cf_csv *csv);
 /* Column of a header cell, or -1. */
 int cf_csv_column(const cf_csv *csv, const char *header);
+/* CF_E_DATA where there is none; it says so where the file seems to have another separator. */
+CF_CHECKED cf_err cf_csv_require(const cf_csv *csv, const char *header, int *column);
 const char *cf_csv_cell(const cf_csv *csv, int64_t row, int column);
+/* A name goes into tables, pages and JSON, which are UTF-8: CF_E_DATA for another one. */
+CF_CHECKED cf_err cf_csv_check_utf8(const cf_csv *csv, int64_t row, int column);
 /* CF_E_DATA with "path:line:column: " of a cell before the message. */
 CF_CHECKED CF_PRINTF(4, 5) cf_err
     cf_csv_fail(const cf_csv *csv, int64_t row, int column, const char *fmt, ...);

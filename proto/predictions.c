@@ -106,26 +106,13 @@ static cf_err refuse_others(const cf_csv *csv, const cf_scheme *s, const layout 
     return CF_OK;
 }
 
-static cf_err require_column(const cf_csv *csv, const char *name, int *column)
-{
-    *column = cf_csv_column(csv, name);
-    if (*column >= 0) return CF_OK;
-    bool alone = csv->n_columns == 1;
-    const char *why = "";
-    if (alone && strchr(csv->cells[0], ';'))
-        why = "; the file seems to be separated by semicolons, expected commas";
-    else if (alone && strchr(csv->cells[0], '\t'))
-        why = "; the file seems to be separated by tabs, expected commas";
-    return cf_csv_fail(csv, 0, csv->n_columns - 1, "no column \"%s\"%s", name, why);
-}
-
 static cf_err find_columns(const cf_csv *csv, const cf_scheme *s, layout *l)
 {
     const char *missing = NULL, *missing_class = NULL;
     size_t room = (size_t)(s->n_nodes > s->n_classes ? s->n_nodes : s->n_classes);
-    CF_TRY(require_column(csv, "id", &l->id));
-    CF_TRY(require_column(csv, "label", &l->label));
-    CF_TRY(require_column(csv, "predicted", &l->predicted));
+    CF_TRY(cf_csv_require(csv, "id", &l->id));
+    CF_TRY(cf_csv_require(csv, "label", &l->label));
+    CF_TRY(cf_csv_require(csv, "predicted", &l->predicted));
     l->site = cf_csv_column(csv, "site");
     l->patient = cf_csv_column(csv, "patient");
     l->fold = cf_csv_column(csv, "fold");
@@ -214,19 +201,12 @@ static cf_err check_predicted(const cf_csv *csv, int64_t row, const layout *l, c
                        probability[best]);
 }
 
-/* A name goes into tables, pages and JSON, which are UTF-8. column -1: "". */
+/* column -1: "". */
 static cf_err read_name(const cf_csv *csv, int64_t row, int column, char **name)
 {
-    const char *cell = column >= 0 ? cf_csv_cell(csv, row, column) : "";
-    for (const char *at = cell; *at != '\0';) {
-        size_t n = cf_utf8_length(at);
-        if (n == 0)
-            return cf_csv_fail(csv, row, column,
-                               "%s is not UTF-8 at its byte %d; save the file as UTF-8",
-                               csv->cells[column], (int)(at - cell) + 1);
-        at += n;
-    }
-    return cf_strdup(cell, name);
+    if (column < 0) return cf_strdup("", name);
+    CF_TRY(cf_csv_check_utf8(csv, row, column));
+    return cf_strdup(cf_csv_cell(csv, row, column), name);
 }
 
 static cf_err read_row(const cf_csv *csv, int64_t row, const layout *l, const cf_scheme *s,

@@ -14,18 +14,11 @@ typedef struct layout {
     int id, rater, label, round; /* round: -1 for none */
 } layout;
 
-static cf_err require_column(const cf_csv *csv, const char *name, int *column)
-{
-    *column = cf_csv_column(csv, name);
-    if (*column >= 0) return CF_OK;
-    return cf_csv_fail(csv, 0, csv->n_columns - 1, "no column \"%s\"", name);
-}
-
 static cf_err find_columns(const cf_csv *csv, layout *l)
 {
-    CF_TRY(require_column(csv, "id", &l->id));
-    CF_TRY(require_column(csv, "rater", &l->rater));
-    CF_TRY(require_column(csv, "label", &l->label));
+    CF_TRY(cf_csv_require(csv, "id", &l->id));
+    CF_TRY(cf_csv_require(csv, "rater", &l->rater));
+    CF_TRY(cf_csv_require(csv, "label", &l->label));
     l->round = cf_csv_column(csv, "round");
     return csv->n_rows > 1 ? CF_OK : cf_csv_fail(csv, 0, 0, "a header without rows");
 }
@@ -37,6 +30,7 @@ static cf_err number_of(const cf_csv *csv, int64_t row, int column, cf_names *se
     bool added = false;
     const char *cell = cf_csv_cell(csv, row, column);
     if (cell[0] == '\0') return cf_csv_fail(csv, row, column, "an empty %s", csv->cells[column]);
+    CF_TRY(cf_csv_check_utf8(csv, row, column));
     CF_TRY(cf_names_add(set, cell, strlen(cell), number, &added));
     return added ? cf_strings_add(list, cell) : CF_OK;
 }

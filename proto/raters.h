@@ -28,8 +28,9 @@ typedef struct cf_raters {
 } cf_raters;
 
 /* Release with fini in any case. Errors: CF_E_DATA with path:line:column: missing column, unknown
- * or empty label, empty id or rater, a round that is no whole number from 1 to CF_MAX_ROUNDS, two
- * labels of one image by one rater in one round, more than CF_MAX_RATERS raters, no rows. */
+ * or empty label, empty id or rater or one that is not UTF-8, a round that is no whole number from
+ * 1 to CF_MAX_ROUNDS, two labels of one image by one rater in one round, more than CF_MAX_RATERS
+ * raters, no rows. */
 CF_CHECKED cf_err cf_raters_read(const char *path, const cf_scheme *s, cf_raters *r);
 void cf_raters_fini(cf_raters *r);
 

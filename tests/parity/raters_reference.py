@@ -121,7 +121,7 @@ def compare(program, folder, rng):
              for c in found["comparisons"]]
     assert names == list(pairs), (names, list(pairs))
     for c, (n, agreement, value, confusion) in zip(found["comparisons"], pairs.values()):
-        assert c["images"] == n and c["confusion"] == confusion, c
+        assert c["pairs"] == n and c["confusion"] == confusion, c
         largest = max(largest, difference(c["agreement"]["value"], agreement), difference(c["kappa"]["value"], value))
         for figure in (c["agreement"], c["kappa"]):
             assert figure["low"] is None or figure["low"] <= figure["high"], c

@@ -60,6 +60,10 @@ static const struct {
     {"id,label\nx,A\n", ":1:2: no column \"rater\""},
     {"id,rater\nx,R\n", ":1:2: no column \"label\""},
     {"id,rater,label,id\nx,R,A,x\n", ":1:4: column \"id\" stands twice"},
+    {"id;rater;label\nx;R;A\n",
+     ":1:1: no column \"id\"; the file seems to be separated by semicolons, expected commas"},
+    {HEAD "x,J\xf6rgen,A,1\n", ":2:2: rater is not UTF-8 at its byte 2; save the file as UTF-8"},
+    {HEAD "x\xfc,R,A,1\n", ":2:1: id is not UTF-8 at its byte 2; save the file as UTF-8"},
     {HEAD ",R,A,1\n", ":2:1: an empty id"},
     {HEAD "x,,A,1\n", ":2:2: an empty rater"},
     {HEAD "x,R,,1\n", ":2:3: an empty label; leave the row out where none was given"},
@@ -144,7 +148,7 @@ static cf_raters make_raters(int n, const char *const *labels)
     return raters;
 }
 
-static const cf_comparison *find(const cf_rater_study *s, int rows, int columns)
+static const cf_rater_pair *find(const cf_rater_study *s, int rows, int columns)
 {
     for (int i = 0; i < s->n_pairs; i++)
         if (s->pairs[i].rows == rows && s->pairs[i].columns == columns) return &s->pairs[i];
@@ -162,13 +166,13 @@ static void agreement_beyond_chance_of_a_worked_example(void **state)
     cf_raters r = make_raters(2, labels);
     make_predictions("AAAAAAAAAA", "AAAAABBBBB", &p);
     assert_int_equal(cf_raters_compare(&scheme, &p, &r, 0, 1, &s), CF_OK);
-    const cf_comparison *pair = find(&s, 0, 1);
+    const cf_rater_pair *pair = find(&s, 0, 1);
     assert_int_equal(pair->n, 10);
     assert_true(fabs(pair->agreement.value - 0.7) < 1e-15 && isnan(pair->agreement.low));
     assert_true(fabs(pair->kappa.value - 0.4) < 1e-15);
     assert_int_equal(pair->counts[0 * 3 + 1], 1);
     assert_int_equal(pair->counts[1 * 3 + 0], 2);
-    const cf_comparison *network = find(&s, 0, CF_WHO_NETWORK);
+    const cf_rater_pair *network = find(&s, 0, CF_WHO_NETWORK);
     assert_true(network->agreement.value == 1 && network->kappa.value == 1);
     /* labels that are all one class leave nothing to agree on: kappa is 0 or not defined */
     assert_true(find(&s, CF_WHO_TRUTH, 0)->kappa.value == 0);
@@ -189,7 +193,7 @@ static void repeats_are_compared_with_the_first_round(void **state)
     cf_raters r = must_read(HEAD "i0,R,A,2\ni0,R,B,1\ni0,R,B,7\ni1,R,C,3\ni1,R,C,2\n");
     make_predictions("AA", "BC", &p);
     assert_int_equal(cf_raters_compare(&scheme, &p, &r, 0, 1, &s), CF_OK);
-    const cf_comparison *self = find(&s, 0, 0);
+    const cf_rater_pair *self = find(&s, 0, 0);
     assert_int_equal(self->n, 3); /* B-A, B-B, C-C */
     assert_int_equal(self->counts[1 * 3 + 0], 1);
     assert_int_equal(self->counts[1 * 3 + 1], 1);
@@ -239,6 +243,68 @@ static void intervals_are_drawn_from_the_seed_and_by_patient(void **state)
     cf_raters_fini(&r);
 }
 
+/* More values than are held at once: the resamples are drawn again for the figures that are left,
+ * and are the same as those of a study of one rater. */
+static void many_resamples_of_many_figures_are_the_same_ones(void **state)
+{
+    (void)state;
+    static const char *const labels[] = {"ABCA", "ABBA", "CBCA"};
+    enum { RESAMPLES = 400000 };
+    cf_predictions p;
+    cf_rater_study few, many;
+    cf_raters one = make_raters(1, labels), three = make_raters(3, labels);
+    make_predictions("ABCA", "ABAA", &p);
+    assert_int_equal(cf_raters_compare(&scheme, &p, &one, RESAMPLES, 1, &few), CF_OK);
+    assert_int_equal(cf_raters_compare(&scheme, &p, &three, RESAMPLES, 1, &many), CF_OK);
+    for (int who = CF_WHO_NETWORK; who <= 0; who++) {
+        const cf_rater_pair *a = find(&few, CF_WHO_TRUTH, who);
+        const cf_rater_pair *b = find(&many, CF_WHO_TRUTH, who);
+        assert_memory_equal(&a->agreement, &b->agreement, sizeof a->agreement);
+        assert_memory_equal(&a->kappa, &b->kappa, sizeof a->kappa);
+    }
+    assert_true(many.alpha.low < many.alpha.value && many.alpha.value < many.alpha.high);
+    cf_rater_study_fini(&many);
+    cf_rater_study_fini(&few);
+    cf_predictions_fini(&p);
+    cf_raters_fini(&three);
+    cf_raters_fini(&one);
+}
+
+static void a_table_of_too_many_classes_is_named(void **state)
+{
+    (void)state;
+    enum { CLASSES = 41 };
+    cf_buf yaml = {0}, csv = {0}, text = {0};
+    cf_scheme wide;
+    cf_predictions p;
+    cf_rater_study s;
+    cf_raters r;
+    cf_buf_printf(&yaml, "name: wide\nclasses:\n");
+    cf_buf_printf(&csv, "id,rater,label\n");
+    assert_int_equal(cf_predictions_init(&p, CLASSES, CLASSES), CF_OK);
+    for (int i = 0; i < CLASSES; i++) {
+        char id[16];
+        cf_buf_printf(&yaml, "  - {code: C%d}\n", i);
+        cf_buf_printf(&csv, "i%d,R,C%d\n", i, i);
+        snprintf(id, sizeof id, "i%d", i);
+        assert_int_equal(cf_strdup(id, &p.ids[i]), CF_OK);
+        p.labels[i] = p.predicted[i] = i;
+    }
+    assert_int_equal(cf_scheme_parse("wide", cf_buf_text(&yaml), yaml.len, &wide), CF_OK);
+    assert_int_equal(cf_file_save(path, cf_buf_text(&csv), csv.len), CF_OK);
+    assert_int_equal(cf_raters_read(path, &wide, &r), CF_OK);
+    assert_int_equal(cf_raters_compare(&wide, &p, &r, 0, 1, &s), CF_OK);
+    assert_int_equal(cf_rater_study_markdown(&s, &text), CF_OK);
+    assert_non_null(strstr(cf_buf_text(&text), "Rows R, columns network: 41 classes are too many"));
+    cf_rater_study_fini(&s);
+    cf_raters_fini(&r);
+    cf_predictions_fini(&p);
+    cf_scheme_fini(&wide);
+    cf_buf_fini(&text);
+    cf_buf_fini(&csv);
+    cf_buf_fini(&yaml);
+}
+
 static void foreign_images_and_images_in_two_folds_are_refused(void **state)
 {
     (void)state;
@@ -277,6 +343,7 @@ static void tables_name_everybody_and_escape_them(void **state)
     assert_null(strstr(text.data, "<b>"));
     assert_non_null(strstr(text.data, "Rows S, columns network:"));
     assert_non_null(strstr(json.data, "\"rater\": \"<b>|x\""));
+    assert_non_null(strstr(json.data, "\"pairs\": 2,"));
     assert_non_null(strstr(json.data, "\"krippendorff_alpha\""));
     cf_buf_fini(&json);
     cf_buf_fini(&text);
@@ -294,6 +361,8 @@ int main(void)
         cmocka_unit_test(agreement_beyond_chance_of_a_worked_example),
         cmocka_unit_test(repeats_are_compared_with_the_first_round),
         cmocka_unit_test(intervals_are_drawn_from_the_seed_and_by_patient),
+        cmocka_unit_test(many_resamples_of_many_figures_are_the_same_ones),
+        cmocka_unit_test(a_table_of_too_many_classes_is_named),
         cmocka_unit_test(foreign_images_and_images_in_two_folds_are_refused),
         cmocka_unit_test(tables_name_everybody_and_escape_them),
     };
