@@ -40,6 +40,7 @@ typedef struct coordinator {
     cf_walltime *walltime;       /* owned */
     cf_tensorboard *tensorboard; /* owned; NULL: none */
     int n_done;
+    bool more; /* another job of this lane follows */
     int64_t start_ns;
     cf_buf wire;
 } coordinator;
@@ -61,6 +62,7 @@ static cf_err log_start(const coordinator *c)
     cf_json_string(&line.json, "version", CYTOFOLD_VERSION);
     cf_json_integer(&line.json, "images", c->cells.n);
     cf_json_integer(&line.json, "folds", c->run.n_folds);
+    if (c->job->only_fold >= 0) cf_json_integer(&line.json, "fold", c->job->only_fold);
     cf_json_integer(&line.json, "groups", c->grid.n_groups);
     cf_json_array(&line.json, "workers");
     for (int i = 0; i < c->job->n_workers; i++) {
@@ -164,12 +166,11 @@ static void exchange_stop(coordinator *c)
     if (cf_stop_word_heard(word, reason)) cf_stop_ask(&c->stop, "%s", reason);
 }
 
-/* Looks for a reason to stop, and tells all workers once there is one. */
-static cf_err heed_stop(coordinator *c)
+/* Looks for a reason to stop. */
+static void ask_stop(coordinator *c)
 {
     cf_stop *s = &c->stop;
     char storage[32];
-    if (s->told) return CF_OK;
     int number = c->job->signal_caught != NULL ? c->job->signal_caught() : 0;
     double left = cf_walltime_left(c->walltime);
     double needed = cf_stop_needed(s, (double)c->job->config->run_stop_margin);
@@ -178,6 +179,14 @@ static cf_err heed_stop(coordinator *c)
     if (left < needed)
         cf_stop_ask(s, "the job's time ends in %.0f s; %.0f s are kept free", left, needed);
     exchange_stop(c);
+}
+
+/* Tells all workers once there is one. */
+static cf_err heed_stop(coordinator *c)
+{
+    cf_stop *s = &c->stop;
+    if (s->told) return CF_OK;
+    ask_stop(c);
     if (!s->asked) return CF_OK;
     cf_message m = {.kind = CF_MSG_STOP};
     snprintf(m.stop.reason, sizeof m.stop.reason, "%.255s", s->reason);
@@ -191,15 +200,6 @@ static void note_stop(coordinator *c, const cf_message *m)
 {
     cf_stop_ask(&c->stop, "%s at rank %d on %s", m->stop.reason, rank_of(c, m->from),
                 c->hellos[m->from].host);
-}
-
-/* All workers have left their work in order; they end with the code that we end with. */
-static cf_err end_stopped(coordinator *c)
-{
-    CF_TRY(log_stop(c));
-    cf_message bye = {.kind = CF_MSG_BYE, .bye.code = CF_E_REQUEUE};
-    CF_TRY(send_to_all(c, &bye));
-    return cf_stop_error(&c->stop, c->job->run_dir);
 }
 
 static cf_err collect_hellos(coordinator *c)
@@ -322,22 +322,50 @@ static cf_err serve(coordinator *c)
     return CF_OK;
 }
 
-/* ---- the whole --------------------------------------------------------------------------------
- */
-
-static cf_err check_fold(const coordinator *c)
+/* Nothing is left to be written here. In a sweep the workers stay where they are, watched and
+ * heard, until there is another job for them or the other lanes are through, too. */
+static cf_err await_lanes(coordinator *c, bool whole)
 {
-    if (c->job->only_fold >= c->run.n_folds)
-        return cf_fail(CF_E_USAGE, "--fold %d: this run has folds 0 to %d", c->job->only_fold,
-                       c->run.n_folds - 1);
+    const cf_coordinator_lane *lane = c->job->lane;
+    cf_lane_next next = CF_LANE_OVER;
+    int64_t patience_ns = 0;
+    if (lane == NULL) return CF_OK;
+    do {
+        for (bool got = true; got;) {
+            cf_message m;
+            CF_TRY(receive(c, patience_ns, &got, &m));
+            cf_err err = got ? take_message(c, &m) : CF_OK;
+            if (got) cf_message_fini(&m);
+            CF_TRY(err);
+        }
+        ask_stop(c);
+        CF_TRY(lane->next(lane->context, whole, &next));
+        patience_ns = LISTEN_NS;
+    } while (next == CF_LANE_WAIT);
+    c->more = next == CF_LANE_MORE;
     return CF_OK;
 }
+
+/* All workers have left their work in order; they end with the code that we end with. */
+static cf_err end_stopped(coordinator *c)
+{
+    CF_TRY(log_stop(c));
+    CF_TRY(await_lanes(c, false));
+    cf_message bye = {.kind = CF_MSG_BYE, .bye.code = CF_E_REQUEUE};
+    CF_TRY(send_to_all(c, &bye));
+    return cf_stop_error(&c->stop, c->job->run_dir);
+}
+
+/* ---- the whole --------------------------------------------------------------------------------
+ */
 
 static cf_err plan_grid(coordinator *c)
 {
     cf_grid_cost cost = c->job->cost;
     cost.n_folds = c->job->only_fold >= 0 ? 1 : c->run.n_folds;
-    CF_TRY(check_fold(c));
+    if (c->job->only_fold >= c->run.n_folds)
+        return cf_fail(CF_E_USAGE, "--fold %d: this run has folds 0 to %d", c->job->only_fold,
+                       c->run.n_folds - 1);
     int groups = c->job->only_fold >= 0 ? 0 : (int)c->job->config->run_groups;
     CF_TRY(cf_grid_plan(&cost, c->job->n_workers, groups, &c->grid));
     if (c->job->only_fold < 0) return CF_OK;
@@ -419,19 +447,19 @@ static cf_err run(coordinator *c, cf_buf *table)
     if (c->stop.n_stopped > 0) return end_stopped(c);
     CF_TRY(gather_tables(c, table));
     CF_TRY(log_finish(c));
-    const cf_coordinator_lane *lane = c->job->lane;
-    cf_message bye = {.kind = CF_MSG_BYE};
-    bye.bye.more = lane != NULL && lane->more(lane->context);
+    CF_TRY(await_lanes(c, true));
+    cf_message bye = {.kind = CF_MSG_BYE, .bye.more = c->more};
     return send_to_all(c, &bye);
 }
 
-/* The process goes on: with the lane's next job, or until the other lanes have saved. */
+/* The process goes on with the lane's next job, or until the other lanes have saved. Else the watch
+ * ends with the process. */
 static void leave_watch(coordinator *c, cf_err err)
 {
-    if (err == CF_OK || err == CF_E_REQUEUE)
-        cf_watch_end(c->watch);
-    else
+    if (err != CF_OK && err != CF_E_REQUEUE)
         cf_watch_rest(c->watch);
+    else if (c->more)
+        cf_watch_end(c->watch);
 }
 
 /* Keeps the message of `err`: on a disk that fails, removing the lock fails too. */

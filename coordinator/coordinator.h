@@ -13,15 +13,20 @@
 #include "coordinator/stop.h"
 #include "proto/config.h"
 
+/* What comes after a job of a lane: nothing; nothing, but the other lanes are not through yet;
+ * another job. */
+typedef enum cf_lane_next { CF_LANE_OVER, CF_LANE_WAIT, CF_LANE_MORE } cf_lane_next;
+
 /* What a job knows of the larger one that it is a part of: a point that a lane of a sweep trains.
  */
 typedef struct cf_coordinator_lane {
     int rank_offset;    /* added to ranks of `control` where people read them */
     int64_t start_ns;   /* when the whole began, for its wall time (cf_clock_ns) */
     cf_stop_word *stop; /* who asks one lane to stop means all; borrowed */
-    bool (*more)(
-        void *);   /* asked once, when all is written: does another job of this lane follow? */
-    void *context; /* of `more`; borrowed */
+    /* Asked when all is written (whole), or the job was stopped and saved, and about ten times a
+     * second again while the answer is to wait. An error is the job's. */
+    cf_err (*next)(void *context, bool whole, cf_lane_next *next);
+    void *context; /* borrowed */
 } cf_coordinator_lane;
 
 typedef struct cf_coordinator_job {

@@ -1,11 +1,11 @@
 /* `train` of a sweep: the points are trained in lanes (coordinator/lanes.h), all in one job.
  *
- * Rank 0 has a coordinator for each lane, in a thread of its own; each lane has a control
- * communicator with rank 0 and its workers, and one of its workers alone. A lane trains point after
- * point as runs of their own, each in its folder: what a point leaves behind are the bytes that its
- * configuration leaves behind when it is trained alone. A signal or the end of the time at one lane
- * stops all; one lane's error lets the others save and then ends the job. Threads: main only. Read
- * first: cf_sweep_train. */
+ * Rank 0 has a coordinator for each lane (sweep_lanes.h); each lane has a control communicator with
+ * rank 0 and its workers, and one of its workers alone. A lane trains point after point as runs of
+ * their own, each in its folder: what a point leaves behind are the bytes that its configuration
+ * leaves behind when it is trained alone. A signal or the end of the time at one lane stops all;
+ * one lane's error lets the others save and then ends the job; a rank that hangs ends it at once,
+ * with what all lanes saved last. Threads: main only. Read first: cf_sweep_train. */
 #ifndef CF_LAUNCH_SWEEP_TRAIN_H
 #define CF_LAUNCH_SWEEP_TRAIN_H
 

@@ -197,7 +197,7 @@ cf_err cf_worker_run(const cf_worker_job *job, bool *more)
         err = take_leave(w, err, more);
         cf_heart_doing(w->reporter.heart, CF_DOING_LEAVE, -1, 0);
         /* Else it ends with the process, on purpose: leaving may hang as well. */
-        if (job->lane) cf_heart_end(w->reporter.heart);
+        if (*more) cf_heart_end(w->reporter.heart);
         tear_down(w, err);
         cf_reporter_fini(&w->reporter);
         cf_err closed = cf_channel_destroy(w->channel);

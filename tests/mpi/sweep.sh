@@ -159,6 +159,38 @@ cut) # killed or told to stop at any time and rank, resumed on another number of
   cmp whole/sweep.json cut/sweep.json || fail "another report after $try cuts"
   say "$try cuts, $stopped of them orderly"
   ;;
+through) # a rank whose lane is through: a signal to it stops the others, and it is missed when it hangs
+  make_cells
+  options+=(--set train.epochs=40 --set "sweep.model.depths=[[1]]" --set run.hang_timeout=2)
+  train sweep.yaml told 2 --point 0
+  rm told/point-000/metrics.json # nothing is left to be trained, but its lane does not know that
+  cp -r told stuck
+  # begin RUN: until point 0 is through, and its worker, rank 1, has nothing more to do. Sets job and ranks.
+  begin() {
+    "$program" train sweep.yaml --run "$1" --workers 2 "${options[@]}" >out 2>"$1.log" &
+    job=$!
+    for _ in $(seq 1 6000); do
+      [ ! -s "$1/point-000/metrics.json" ] || [ ! -e "$1/point-001/fold-0" ] || break
+      kill -0 "$job" 2>/dev/null || break
+      read -r -t 0.01 <> <(:) || true
+    done
+    read -ra ranks <<<"$(ranks_of "$job" | tr '\n' ' ')"
+    [ "${#ranks[@]}" = 3 ] || { cat "$1.log" >&2; fail "no point is through"; }
+  }
+  begin told
+  code=0
+  kill -TERM "${ranks[1]}"
+  wait "$job" || code=$?
+  [ "$code" = 85 ] || { cat told.log >&2; fail "TERM to a rank whose lane is through: exit $code, expected 85"; }
+  grep -q "stopping: signal TERM at rank 1" told.log || { cat told.log >&2; fail "who was asked is not named"; }
+  grep -q '"event": "stop"' told/point-001/log.jsonl || fail "the other lane has not saved"
+  begin stuck
+  code=0
+  kill -STOP "${ranks[1]}"
+  wait "$job" || code=$?
+  [ "$code" = 8 ] || { cat stuck.log >&2; fail "SIGSTOP of a rank whose lane is through: exit $code, expected 8"; }
+  grep -q "rank 1 on host .* stopped answering: last heard" stuck.log || { cat stuck.log >&2; fail "it is not named"; }
+  ;;
 fails) # a point that diverges: named, with its code; the others keep what they have
   make_cells
   diverging=(--set "sweep.train.learning_rate=[2e-3, 1e30]" --set train.schedule=constant)
