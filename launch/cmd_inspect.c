@@ -1,17 +1,20 @@
-/* cytofold inspect: what is in a cells file, a checkpoint, a configuration. The kind is told by the
- * file's first bytes, never by its name. */
+/* cytofold inspect: what is in a cells file, a checkpoint, a file of weights, a configuration. The
+ * kind is told by the file's first bytes, never by its name. */
 #include <stdio.h>
 #include <string.h>
 
 #include "launch/inspect.h"
 #include "launch/verbs.h"
 #include "proto/config.h"
+#include "proto/file_kind.h"
+#include "proto/safetensors.h"
+#include "proto/wire.h"
 
 static cf_err run_inspect(int argc, char **argv);
 
 const cf_verb cf_verb_inspect = {
     .name = "inspect",
-    .summary = "what is in a cells file, a checkpoint, a configuration",
+    .summary = "what is in a cells file, a checkpoint, a safetensors file, a configuration",
     .usage = "FILE [--set key=value]... [--layers] [--json], inspect CONFIG --augment X.cells -o "
              "sheet.png,\n       or inspect --reference",
     .details =
@@ -23,20 +26,35 @@ const cf_verb cf_verb_inspect = {
 
 typedef cf_err (*inspector)(const cf_inspection *i, cf_buf *out);
 
-/* Files without a magic are configurations. */
+/* A short length, and a JSON object behind it: eight bytes of text would be a long one. */
+static bool is_safetensors(const cf_map *map)
+{
+    return map->n_bytes > 8 && cf_get_u64(map->bytes) <= CF_SAFETENSORS_MAX_HEADER &&
+           map->bytes[8] == '{';
+}
+
+/* Files without a magic are configurations, unless they are known for another program's. */
 static cf_err find_inspector(const char *path, inspector *inspect)
 {
     cf_map map;
     if (cf_path_is_dir(path))
         return cf_fail(CF_E_DATA,
-                       "%s: a folder; inspect takes a cells file, a checkpoint or a configuration",
+                       "%s: a folder; inspect takes a cells file, a checkpoint, a safetensors file "
+                       "or a configuration",
                        path);
     CF_TRY(cf_map_open(path, &map));
     *inspect = cf_inspect_config;
     if (map.n_bytes >= 8 && memcmp(map.bytes, "CYTOCELL", 8) == 0) *inspect = cf_inspect_cells;
     if (map.n_bytes >= 8 && memcmp(map.bytes, "CYTOCKPT", 8) == 0) *inspect = cf_inspect_checkpoint;
+    if (is_safetensors(&map)) *inspect = cf_inspect_weights;
+    const cf_file_kind *kind =
+        *inspect == cf_inspect_config ? cf_file_kind_find(map.bytes, map.n_bytes) : NULL;
     cf_map_close(&map);
-    return CF_OK;
+    if (kind == NULL) return CF_OK;
+    return cf_fail(CF_E_DATA,
+                   "%s: %s; inspect takes a cells file, a checkpoint, a safetensors file or a "
+                   "configuration",
+                   path, kind->name);
 }
 
 static cf_err print(const cf_inspection *i, bool reference)

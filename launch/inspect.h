@@ -24,6 +24,8 @@ typedef struct cf_inspection {
 /* All append to `out`. */
 CF_CHECKED cf_err cf_inspect_cells(const cf_inspection *i, cf_buf *out);
 CF_CHECKED cf_err cf_inspect_checkpoint(const cf_inspection *i, cf_buf *out);
+/* A safetensors file. */
+CF_CHECKED cf_err cf_inspect_weights(const cf_inspection *i, cf_buf *out);
 CF_CHECKED cf_err cf_inspect_config(const cf_inspection *i, cf_buf *out);
 /* Draws images of i->augment, spread over its classes, each beside eight of the draws that training
  * would make of it under configuration i->path, into i->output. The same picture every time.

@@ -131,6 +131,19 @@ expect 3 "bare was imported" embed bare --cells cells.cells
 expect 2 "import: -o RUN is missing" import bare.safetensors
 check "nothing made" [ ! -e other ]
 
+# what is in a file of weights, and in one that is none
+expect 0 "^numbers +[0-9]+$" inspect torchvision-0.safetensors
+expect 0 "^. conv1.weight +. F32 +. 16 x 3 x 3 x 3 +. +432 .$" inspect torchvision-0.safetensors
+expect 0 "^. cytofold.config +. [0-9]+ lines +.$" inspect torchvision-0.safetensors
+expect 0 '"scheme": *"bm7"' inspect torchvision-0.safetensors --json
+check "JSON" python3 -c "
+import json
+found = json.load(open('out'))
+assert found['kind'] == 'safetensors' and len(found['tensors']) == 56, len(found['tensors'])
+assert sum(t['name'] == 'fc.weight' and t['shape'] == [7, 64] for t in found['tensors']) == 1
+"
+expect 4 "cut.safetensors: .* do not lie in" inspect cut.safetensors
+
 # several files make one run: of one network, one way with images, one scheme
 own=(torchvision-0.safetensors torchvision-1.safetensors)
 reword "${own[1]}" zoomed.safetensors "zoom: 1" "zoom: 1.25"
@@ -246,6 +259,8 @@ expect 0 "all.onnx: the mean of 3 folds .* images uint8 \[N, 36, 36, 3\] to prob
 expect 0 "one.onnx: fold 2 of run" export run --fold 2 -o one.onnx --size 250
 expect 0 "twice.onnx" export run --format onnx -o twice.onnx
 check "the same bytes twice" cmp all.onnx twice.onnx
+expect 3 "one.onnx: an ONNX file; inspect takes a cells file" inspect one.onnx
+expect 4 "one.onnx: an ONNX file; expected safetensors" import one.onnx -o other --scheme bm7
 check "the size given" grep -qa "250 x 250 px, 0 um/px" one.onnx
 check "classes are named" grep -qa '\["BLA", "EOS", "LYT", "MON", "NGS", "NIF", "PMO"\]' all.onnx
 check "no x" bash -c '! ls x* 2>/dev/null | grep -q .'
