@@ -10,8 +10,8 @@ enum { N_FIGURES = 4 };
 
 /* Differences of each figure over the folds that were looked at. */
 typedef struct fold_figures {
-    double differences[N_FIGURES][CF_METRICS_MAX_FOLDS];
-    double test_to_train; /* sum over folds */
+    double *differences[N_FIGURES]; /* owned, [room] */
+    double test_to_train;           /* sum over folds */
     int n;
 } fold_figures;
 
@@ -61,7 +61,7 @@ static int by_fold(const void *x, const void *y)
     return (p->place > q->place) - (p->place < q->place);
 }
 
-/* Whether both sides have the same folds, two or more of them and no more than are taken. */
+/* Whether both sides have the same folds. */
 static bool folds_agree(const cf_predictions *a, const cf_predictions *b, const int64_t *rows_a,
                         const int64_t *rows_b, int64_t n)
 {
@@ -70,11 +70,24 @@ static bool folds_agree(const cf_predictions *a, const cf_predictions *b, const 
     return true;
 }
 
+/* Room for the folds of a list that is sorted by them; none for a single fold, which is nothing to
+ * go by. */
+static cf_err make_room(const pair *order, int64_t n, fold_figures *folds, bool *any)
+{
+    size_t room = 1;
+    for (int64_t i = 1; i < n; i++) room += order[i].fold != order[i - 1].fold;
+    *any = room > 1;
+    for (int f = 0; *any && f < N_FIGURES; f++)
+        CF_TRY(cf_new(&folds->differences[f], room, sizeof *folds->differences[f]));
+    return CF_OK;
+}
+
 static cf_err all_folds(const cf_scheme *s, const cf_predictions *a, const cf_predictions *b,
                         const int64_t *rows_a, const int64_t *rows_b, int64_t n,
                         fold_figures *folds)
 {
     pair *order = NULL;
+    bool any = false;
     int64_t *in_a = NULL, *in_b = NULL, end;
     cf_err err = CF_OK;
     CF_TRY_GOTO(cf_new(&order, (size_t)n, sizeof *order), out);
@@ -86,8 +99,8 @@ static cf_err all_folds(const cf_scheme *s, const cf_predictions *a, const cf_pr
         in_a[i] = rows_a[order[i].place];
         in_b[i] = rows_b[order[i].place];
     }
-    if (order[0].fold == order[n - 1].fold) goto out; /* one fold: nothing to go by */
-    for (int64_t begin = 0; begin < n && folds->n < CF_METRICS_MAX_FOLDS; begin = end) {
+    CF_TRY_GOTO(make_room(order, n, folds, &any), out);
+    for (int64_t begin = 0; any && begin < n; begin = end) {
         for (end = begin; end < n && order[end].fold == order[begin].fold; end++) continue;
         CF_TRY_GOTO(add_fold(s, a, b, in_a + begin, in_b + begin, end - begin, n, folds), out);
     }
@@ -103,13 +116,13 @@ cf_err cf_compare_folds(const cf_scheme *s, const cf_predictions *a, const cf_pr
 {
     cf_fold_test *tests[N_FIGURES] = {&c->fold_accuracy, &c->fold_balanced_accuracy,
                                       &c->fold_macro_f1, &c->fold_nll};
-    fold_figures *folds = NULL;
-    CF_TRY(cf_new(&folds, 1, sizeof *folds));
+    fold_figures folds = {0};
     cf_err err = CF_OK;
-    if (folds_agree(a, b, rows_a, rows_b, n)) err = all_folds(s, a, b, rows_a, rows_b, n, folds);
-    for (int i = 0; i < N_FIGURES; i++)
-        *tests[i] = cf_fold_test_corrected(folds->differences[i], folds->n,
-                                           folds->n ? folds->test_to_train / folds->n : 0);
-    free(folds);
+    if (folds_agree(a, b, rows_a, rows_b, n)) err = all_folds(s, a, b, rows_a, rows_b, n, &folds);
+    for (int i = 0; i < N_FIGURES; i++) {
+        *tests[i] = cf_fold_test_corrected(folds.differences[i], folds.n,
+                                           folds.n ? folds.test_to_train / folds.n : 0);
+        free(folds.differences[i]);
+    }
     return err;
 }

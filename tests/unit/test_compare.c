@@ -222,6 +222,26 @@ static void a_patient_that_one_side_names_counts_for_both(void **state)
     cf_scheme_fini(&s);
 }
 
+/* One image a fold: of 1,200 folds A has every fifth wrong, B every third. */
+static void every_fold_counts_however_many_there_are(void **state)
+{
+    (void)state;
+    enum { FOLDS = 1200 };
+    cf_scheme s = ab_scheme();
+    cf_predictions a, b;
+    cf_comparison c;
+    make(&a, FOLDS, 0, 5);
+    make(&b, FOLDS, 0, 3);
+    for (int i = 0; i < FOLDS; i++) a.folds[i] = b.folds[i] = i;
+    assert_int_equal(cf_compare(&s, &a, &b, &OPTIONS, &c), CF_OK);
+    assert_int_equal(c.fold_accuracy.n_folds, FOLDS);
+    assert_near(c.fold_accuracy.mean, 1.0 / 3 - 1.0 / 5, 1e-12);
+    cf_comparison_fini(&c);
+    cf_predictions_fini(&b);
+    cf_predictions_fini(&a);
+    cf_scheme_fini(&s);
+}
+
 static void other_folds_have_no_fold_test(void **state)
 {
     (void)state;
@@ -313,6 +333,7 @@ int main(void)
         cmocka_unit_test(only_common_images_count_and_sides_swap_signs),
         cmocka_unit_test(one_patient_gives_no_interval_and_no_p),
         cmocka_unit_test(a_patient_that_one_side_names_counts_for_both),
+        cmocka_unit_test(every_fold_counts_however_many_there_are),
         cmocka_unit_test(other_folds_have_no_fold_test),
         cmocka_unit_test(what_cannot_be_compared_is_refused_by_name),
         cmocka_unit_test(both_forms_name_the_sides_and_figures),
