@@ -13,6 +13,7 @@
 #include "proto/map_origin.h"
 #include "proto/text.h"
 
+#define PLACE_MAX 1e9 /* far beyond any map, and spans stay finite */
 enum { CSV_MAX_BYTES = 1 << 30, UNKNOWN = 65535, SIDE = 48, PICTURE_BYTES = 1400 * 1000 };
 
 /* Columns of embed.csv as the page stores them. */
@@ -64,9 +65,12 @@ static uint16_t class_of(const cf_scheme *s, const char *code)
 static cf_err read_place(const cf_csv *csv, int64_t row, int column, double *value)
 {
     const char *text = cf_csv_cell(csv, row, column);
-    if (cf_text_number(text, value)) return CF_OK;
     char quoted[CF_QUOTE_MAX];
-    return cf_csv_fail(csv, row, column, "%s is not a number", cf_text_quote(text, quoted));
+    if (!cf_text_number(text, value))
+        return cf_csv_fail(csv, row, column, "%s is not a number", cf_text_quote(text, quoted));
+    if (fabs(*value) <= PLACE_MAX) return CF_OK;
+    return cf_csv_fail(csv, row, column, "%s is no place, expected from -1e9 to 1e9",
+                       cf_text_quote(text, quoted));
 }
 
 /* Values of a column to 0..65534, on the scale of the wider one of both. */
@@ -85,7 +89,7 @@ static cf_err place(map *m, const double *x, const double *y)
         high[1] = fmax(high[1], y[i]);
     }
     double span = fmax(high[0] - low[0], high[1] - low[1]);
-    if (!(span > 0) || !isfinite(span)) span = 1;
+    if (!(span > 0)) span = 1;
     quantise(x, m->n, low[0], span, m->x);
     quantise(y, m->n, low[1], span, m->y);
     m->width = (high[0] - low[0]) / span;

@@ -215,17 +215,26 @@ static void learning_curves_come_from_whole_lines(void **state)
 static void damaged_map_is_refused_with_its_place(void **state)
 {
     (void)state;
-    static const char embed[] = "id,fold,label,predicted,x,y\na,0,A,A,0,1\nb,0,A,A,nan,1\n";
+    static const struct {
+        const char *row, *says;
+    } bad[] = {{"b,0,A,A,nan,1\n", "embed.csv:3:5: \"nan\" is not a number"},
+               {"b,0,A,A,0,1e400\n", "embed.csv:3:6: \"1e400\" is not a number"},
+               {"b,0,A,A,-1e308,1\n", "embed.csv:3:5: \"-1e308\" is no place"}};
     char path[CF_PATH_MAX];
     cf_scheme s;
     cf_buf table = {0};
     parse_scheme(HOSTILE, &s);
     make_hostile(&s, "map");
-    in_folder(path, "map", "embed.csv");
-    assert_int_equal(cf_file_save(path, embed, strlen(embed)), CF_OK);
-    in_folder(path, "map", "");
-    assert_int_equal(cf_report_run(path, &s, NULL, &table), CF_E_DATA);
-    assert_contains(cf_err_text(), "embed.csv:3:5: ");
+    for (size_t i = 0; i < sizeof bad / sizeof bad[0]; i++) {
+        cf_buf embed = {0};
+        cf_buf_printf(&embed, "id,fold,label,predicted,x,y\na,0,A,A,-1e9,1\n%s", bad[i].row);
+        in_folder(path, "map", "embed.csv");
+        assert_int_equal(cf_file_save(path, cf_buf_text(&embed), embed.len), CF_OK);
+        in_folder(path, "map", "");
+        assert_int_equal(cf_report_run(path, &s, NULL, &table), CF_E_DATA);
+        assert_contains(cf_err_text(), bad[i].says);
+        cf_buf_fini(&embed);
+    }
     cf_buf_fini(&table);
     cf_scheme_fini(&s);
 }
