@@ -10,12 +10,13 @@
 #include "worker/data/fetch.h"
 #include "worker/models.h"
 #include "worker/predict.h"
+#include "worker/unlike_sample.h"
 
 enum { MIN_HELD = 20, MAX_YAML_BYTES = 1 << 20 };
-#define RIDGE 1e-6 /* of a figure's variance: images of one colour have none */
-
-/* What a sampled image is for. */
-enum { NOT_TAKEN, FITTED, HELD };
+/* Added to each figure's variance, in the figure's own unit squared (a density, a correlation, a
+ * logarithm): a thousandth of each, which is less than one level of 255 makes in a density. Where
+ * all training images are of one colour, or grey, it is what they may differ by. */
+#define RIDGE 1e-6
 
 /* ---- linear algebra ---------------------------------------------------------------------------
  */
@@ -93,14 +94,24 @@ static double nearest_centre(const cf_unlike *u, const cf_unlike_fold *f, const 
     return sqrt(best);
 }
 
+static const cf_unlike_fold *find_fold(const cf_unlike *u, int fold)
+{
+    for (int f = 0; f < u->n_folds; f++)
+        if (u->folds[f].fold == fold && !isnan(u->folds[f].scale)) return &u->folds[f];
+    return NULL;
+}
+
+bool cf_unlike_knows(const cf_unlike *u, int fold)
+{
+    return find_fold(u, fold) != NULL;
+}
+
 double cf_unlike_features(const cf_unlike *u, int fold, const float *features, double *scratch)
 {
-    for (int f = 0; f < u->n_folds; f++) {
-        if (u->folds[f].fold != fold) continue;
-        make_unit(features, u->d, scratch);
-        return nearest_centre(u, &u->folds[f], scratch, scratch) / u->folds[f].scale;
-    }
-    return (double)NAN;
+    const cf_unlike_fold *f = find_fold(u, fold);
+    if (f == NULL) return (double)NAN;
+    make_unit(features, u->d, scratch);
+    return nearest_centre(u, f, scratch, scratch) / f->scale;
 }
 
 double cf_unlike_threshold(const float *sorted, int64_t n, double rate)
@@ -113,13 +124,15 @@ double cf_unlike_threshold(const float *sorted, int64_t n, double rate)
  */
 
 typedef struct maker {
-    const cf_saved *run;   /* borrowed */
-    const cf_cells *cells; /* borrowed */
+    const cf_saved *run;    /* borrowed */
+    const cf_cells *cells;  /* borrowed */
+    const uint8_t *fold_of; /* borrowed */
     cf_unlike *u;
-    uint8_t *fold_of; /* owned, [n]: of sampled images, else CF_FOLD_TRAIN */
-    uint8_t *use;     /* owned, [n] */
-    double *rows;     /* owned, [CF_UNLIKE_SAMPLE][d]: of one fold, unit length */
-    int64_t *images;  /* owned, [CF_UNLIKE_SAMPLE] */
+    uint8_t *use;     /* owned, [n] enum cf_unlike_use: by the fold at work */
+    uint8_t *own_use; /* owned, [n]: by the image's own fold */
+    uint8_t *seen_by; /* owned, [n]: the fold at work, or CF_FOLD_TRAIN */
+    double *rows;     /* owned, [most images of a fold][d]: of one fold, unit length */
+    int64_t *images;  /* owned, [most images of a fold] */
     int64_t n_rows;
     double *covariance; /* owned, [d][d] */
     int64_t done, total;
@@ -127,23 +140,29 @@ typedef struct maker {
     void *context;
 } maker;
 
-/* Evenly over the file, where classes stand one after the other. */
-static void sample(maker *m, const uint8_t *fold_of, int fold)
+/* Returns whether the fold takes any. */
+static bool sample(maker *m, int fold, int64_t counts[CF_UNLIKE_USES])
 {
-    int64_t n = 0, k = 0, taken = 0;
-    for (int64_t i = 0; i < m->cells->n; i++) n += fold_of[i] == fold;
-    int64_t wanted = n < CF_UNLIKE_SAMPLE ? n : CF_UNLIKE_SAMPLE;
-    for (int64_t i = 0; i < m->cells->n; i++) {
-        if (fold_of[i] != fold) continue;
-        if (taken < wanted && k == taken * n / wanted) {
-            m->fold_of[i] = (uint8_t)fold;
-            m->use[i] = taken % 3 == 2 ? HELD : FITTED;
-            m->u->n_held += taken % 3 == 2;
-            taken++;
-        }
-        k++;
+    cf_unlike_sample(m->cells, m->fold_of, fold, m->use, counts);
+    return counts[CF_UNLIKE_HELD] > 0;
+}
+
+/* What all folds take; returns the most images that one of them does. */
+static int64_t count_all(maker *m)
+{
+    int64_t most = 0, counts[CF_UNLIKE_USES];
+    for (int f = 0; f < m->run->n_folds; f++) {
+        int fold = m->run->folds[f];
+        if (!sample(m, fold, counts)) continue;
+        int64_t taken =
+            counts[CF_UNLIKE_FITTED] + counts[CF_UNLIKE_CENTRE] + counts[CF_UNLIKE_HELD];
+        for (int64_t i = 0; i < m->cells->n; i++)
+            if (m->fold_of[i] == fold) m->own_use[i] = m->use[i];
+        m->u->n_held += counts[CF_UNLIKE_HELD];
+        m->total += taken;
+        if (taken > most) most = taken;
     }
-    m->total += taken;
+    return most;
 }
 
 static cf_err keep_rows(void *context, const cf_predict_pass *pass)
@@ -165,14 +184,14 @@ static bool on_progress(void *context, int64_t done, int64_t total)
     return m->progress == NULL || m->progress(m->context, m->done + done, m->total);
 }
 
-/* Rows that are fitted lose their class's mean; means: [n_classes][d]. */
-static void centre(const maker *m, double *means, int64_t *counts)
+/* means: [n_classes][d], of rows that make centres. */
+static void find_means(const maker *m, double *means, int64_t *counts)
 {
     int64_t d = m->u->d;
     for (int64_t r = 0; r < m->n_rows; r++) {
         int64_t image = m->images[r];
         double *mean = means + m->cells->labels[image] * d;
-        if (m->use[image] != FITTED) continue;
+        if (m->use[image] == CF_UNLIKE_HELD) continue;
         counts[m->cells->labels[image]]++;
         for (int64_t i = 0; i < d; i++) mean[i] += m->rows[r * d + i];
     }
@@ -184,10 +203,10 @@ static void centre(const maker *m, double *means, int64_t *counts)
 static int64_t turn_rows(const maker *m, const double *means, double *columns)
 {
     int64_t d = m->u->d, n = 0, fitted = 0;
-    for (int64_t r = 0; r < m->n_rows; r++) fitted += m->use[m->images[r]] == FITTED;
+    for (int64_t r = 0; r < m->n_rows; r++) fitted += m->use[m->images[r]] == CF_UNLIKE_FITTED;
     for (int64_t r = 0; r < m->n_rows; r++) {
         const double *mean = means + m->cells->labels[m->images[r]] * d;
-        if (m->use[m->images[r]] != FITTED) continue;
+        if (m->use[m->images[r]] != CF_UNLIKE_FITTED) continue;
         for (int64_t i = 0; i < d; i++) columns[i * fitted + n] = m->rows[r * d + i] - mean[i];
         n++;
     }
@@ -235,12 +254,11 @@ static cf_err measure_held(maker *m, cf_unlike_fold *f, int64_t *n_done)
     float *held = m->u->features + *n_done;
     CF_TRY(cf_new(&y, (size_t)m->u->d, sizeof *y));
     for (int64_t r = 0; r < m->n_rows; r++)
-        if (m->use[m->images[r]] == HELD)
+        if (m->use[m->images[r]] == CF_UNLIKE_HELD)
             held[n++] = (float)nearest_centre(m->u, f, m->rows + r * m->u->d, y);
     free(y);
     qsort(held, (size_t)n, sizeof *held, ascending);
-    f->scale = n > 0 ? (double)held[n / 2] : 1;
-    if (!(f->scale > 0)) f->scale = 1;
+    f->scale = held[n / 2] > 0 ? (double)held[n / 2] : 1;
     for (int64_t i = 0; i < n; i++) held[i] = (float)((double)held[i] / f->scale);
     *n_done += n;
     return CF_OK;
@@ -271,13 +289,15 @@ static cf_err see(maker *m, int fold)
     one.folds[0] = fold;
     one.n_folds = 1;
     cf_predict_options o = {.n_turns = 1,
-                            .fold_of = m->fold_of,
+                            .fold_of = m->seen_by,
                             .pass = keep_rows,
                             .pass_context = m,
                             .features = true,
                             .progress = on_progress,
                             .context = m};
     CF_TRY(cf_new(&p, (size_t)m->cells->n * (size_t)one.scheme.n_classes, sizeof *p));
+    for (int64_t i = 0; i < m->cells->n; i++)
+        m->seen_by[i] = m->use[i] != CF_UNLIKE_NOT_TAKEN ? (uint8_t)fold : CF_FOLD_TRAIN;
     m->n_rows = 0;
     cf_err err = cf_predict(&one, m->cells, &o, p, &times);
     free(p);
@@ -290,15 +310,17 @@ static cf_err fit_fold(maker *m, int fold, int64_t *n_done)
     cf_unlike *u = m->u;
     cf_unlike_fold *f = &u->folds[u->n_folds++];
     double *means = NULL, *columns = NULL;
-    int64_t *counts = NULL;
+    int64_t *counts = NULL, uses[CF_UNLIKE_USES];
     cf_err err = CF_OK;
     f->fold = fold;
+    f->scale = (double)NAN;
+    CF_TRY(hash_weights(m->run, fold, &f->weights));
+    if (!sample(m, fold, uses)) return CF_OK;
     CF_TRY_GOTO(see(m, fold), out);
-    CF_TRY_GOTO(hash_weights(m->run, fold, &f->weights), out);
     CF_TRY_GOTO(cf_new(&means, (size_t)(u->n_classes * u->d), sizeof *means), out);
     CF_TRY_GOTO(cf_new(&counts, (size_t)u->n_classes, sizeof *counts), out);
     CF_TRY_GOTO(cf_new(&columns, (size_t)(m->n_rows * u->d), sizeof *columns), out);
-    centre(m, means, counts);
+    find_means(m, means, counts);
     covary(m, columns, turn_rows(m, means, columns));
     CF_TRY_GOTO(store_fold(m, means, counts, f), out);
     CF_TRY_GOTO(measure_held(m, f, n_done), out);
@@ -318,14 +340,14 @@ static void fit_look(maker *m, const double *figures)
     cf_unlike *u = m->u;
     double n = 0;
     for (int64_t i = 0; i < m->cells->n; i++) {
-        if (m->use[i] != FITTED) continue;
+        if (m->own_use[i] != CF_UNLIKE_FITTED) continue;
         n++;
         for (int a = 0; a < F; a++) u->mean[a] += figures[i * F + a];
     }
     for (int a = 0; a < F; a++) u->mean[a] /= n;
     for (int64_t i = 0; i < m->cells->n; i++) {
         const double *x = figures + i * F;
-        if (m->use[i] != FITTED) continue;
+        if (m->own_use[i] != CF_UNLIKE_FITTED) continue;
         for (int a = 0; a < F; a++)
             for (int b = 0; b <= a; b++)
                 u->factor[a * F + b] += (x[a] - u->mean[a]) * (x[b] - u->mean[b]) / n;
@@ -343,13 +365,13 @@ static cf_err make_look(maker *m)
     CF_TRY(cf_new(&figures, (size_t)m->cells->n * CF_LOOK_FIGURES, sizeof *figures));
     for (int64_t i = 0; i < m->cells->n; i++) {
         const uint8_t *pixels;
-        if (m->use[i] == NOT_TAKEN) continue;
+        if (m->own_use[i] == CF_UNLIKE_NOT_TAKEN) continue;
         CF_TRY_GOTO(cf_cells_fetch(m->cells, i, &room, &pixels), out);
         cf_look(pixels, m->cells->height, m->cells->width, figures + i * CF_LOOK_FIGURES);
     }
     fit_look(m, figures);
     for (int64_t i = 0; i < m->cells->n; i++)
-        if (m->use[i] == HELD)
+        if (m->own_use[i] == CF_UNLIKE_HELD)
             m->u->look[n++] = (float)cf_unlike_look(m->u, figures + i * CF_LOOK_FIGURES);
     qsort(m->u->look, (size_t)n, sizeof *m->u->look, ascending);
 out:
@@ -375,7 +397,7 @@ static cf_err read_data_hash(const cf_saved *run, char hash[20])
     return CF_OK;
 }
 
-static cf_err set_up(maker *m, const uint8_t *fold_of)
+static cf_err set_up(maker *m)
 {
     cf_unlike *u = m->u;
     size_t n = (size_t)m->cells->n;
@@ -386,18 +408,18 @@ static cf_err set_up(maker *m, const uint8_t *fold_of)
                        "%s: the network has %lld features an image, expected at most %d",
                        m->run->dir, (long long)u->d, (int)CF_UNLIKE_MAX_FEATURES);
     u->n_classes = m->run->scheme.n_classes;
-    CF_TRY(cf_new(&m->fold_of, n, 1));
     CF_TRY(cf_new(&m->use, n, 1));
-    memset(m->fold_of, CF_FOLD_TRAIN, n);
-    for (int f = 0; f < m->run->n_folds; f++) sample(m, fold_of, m->run->folds[f]);
+    CF_TRY(cf_new(&m->own_use, n, 1));
+    CF_TRY(cf_new(&m->seen_by, n, 1));
+    size_t most = (size_t)count_all(m);
     if (u->n_held < MIN_HELD)
         return cf_fail(CF_E_DATA, "%s: %lld held-out images to tell unlike ones by, expected %d",
                        m->run->dir, (long long)u->n_held, (int)MIN_HELD);
     CF_TRY(cf_new(&u->folds, (size_t)m->run->n_folds, sizeof *u->folds));
     CF_TRY(cf_new(&u->look, (size_t)u->n_held, sizeof *u->look));
     CF_TRY(cf_new(&u->features, (size_t)u->n_held, sizeof *u->features));
-    CF_TRY(cf_new(&m->rows, (size_t)(CF_UNLIKE_SAMPLE * u->d), sizeof *m->rows));
-    CF_TRY(cf_new(&m->images, CF_UNLIKE_SAMPLE, sizeof *m->images));
+    CF_TRY(cf_new(&m->rows, most * (size_t)u->d, sizeof *m->rows));
+    CF_TRY(cf_new(&m->images, most, sizeof *m->images));
     return cf_new(&m->covariance, (size_t)(u->d * u->d), sizeof *m->covariance);
 }
 
@@ -405,11 +427,16 @@ cf_err cf_unlike_make(const cf_saved *run, const cf_cells *cells, const uint8_t 
                       bool (*progress)(void *context, int64_t done, int64_t total), void *context,
                       cf_unlike *u)
 {
-    maker m = {.run = run, .cells = cells, .u = u, .progress = progress, .context = context};
+    maker m = {.run = run,
+               .cells = cells,
+               .fold_of = fold_of,
+               .u = u,
+               .progress = progress,
+               .context = context};
     int64_t n_done = 0;
     cf_err err = CF_OK;
     memset(u, 0, sizeof *u);
-    CF_TRY_GOTO(set_up(&m, fold_of), out);
+    CF_TRY_GOTO(set_up(&m), out);
     for (int f = 0; f < run->n_folds; f++) CF_TRY_GOTO(fit_fold(&m, run->folds[f], &n_done), out);
     qsort(u->features, (size_t)u->n_held, sizeof *u->features, ascending);
     err = make_look(&m);
@@ -417,8 +444,9 @@ out:
     free(m.covariance);
     free(m.images);
     free(m.rows);
+    free(m.seen_by);
+    free(m.own_use);
     free(m.use);
-    free(m.fold_of);
     return err;
 }
 

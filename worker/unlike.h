@@ -6,10 +6,12 @@
  * dense layer reads, of unit length, the smallest Mahalanobis distance from a class's mean under
  * one covariance for all classes (Lee et al. 2018, equation 2), shrunk by adding its mean variance
  * to every variance (of 1,300 images and 1,024 features it is singular), divided by the fold's
- * median, and over several networks the mean. Of each fold at most CF_UNLIKE_SAMPLE images are
- * taken; two of three make means and covariances, the third says how far a training image that they
- * have not seen lies: the false-alarm rate is a share of these. Threads: one caller. Read first:
- * cf_unlike_make, cf_unlike_score. */
+ * median, and over several networks the mean. Which images of each fold are looked at stands in
+ * unlike_sample.h: two of three make means and covariances, the third says how far a training image
+ * that they have not seen lies. The false-alarm rate is a share of these, each seen by one network;
+ * means over several networks vary less, so that with them it is an upper bound. A fold with too
+ * few images has no part in it. Threads: one caller. Read first: cf_unlike_make,
+ * cf_unlike_features. */
 #ifndef CF_WORKER_UNLIKE_H
 #define CF_WORKER_UNLIKE_H
 
@@ -17,7 +19,7 @@
 #include "worker/look.h"
 #include "worker/saved.h"
 
-enum { CF_UNLIKE_SAMPLE = 1800, CF_UNLIKE_MAX_FEATURES = 4096 };
+enum { CF_UNLIKE_MAX_FEATURES = 4096 };
 
 /* Of one network. */
 typedef struct cf_unlike_fold {
@@ -25,7 +27,8 @@ typedef struct cf_unlike_fold {
     uint64_t weights; /* hash of the weights and moments that made it */
     float *factor;    /* owned, [d (d + 1) / 2]: lower Cholesky factor, row by row */
     float *centres;   /* owned, [n_classes][d]: factor^-1 of each class's mean; NaN without one */
-    double scale;     /* median distance of held-out images */
+    double scale;     /* median distance of held-out images; NaN: too few of them, and the two above
+                         are NULL */
 } cf_unlike_fold;
 
 typedef struct cf_unlike {
@@ -53,7 +56,9 @@ CF_CHECKED cf_err cf_unlike_read(const char *path, cf_unlike *u);
 /* *fits: whether it was made of the run's images and of the weights that its folds have now. */
 CF_CHECKED cf_err cf_unlike_fits(const cf_unlike *u, const cf_saved *run, bool *fits);
 
-/* Distances. The fold's features: [d]; NaN where the reference lacks the fold. */
+/* Whether the fold has images enough to tell by its network. */
+bool cf_unlike_knows(const cf_unlike *u, int fold);
+/* Distances. The fold's features: [d]; NaN where the reference does not know the fold. */
 double cf_unlike_look(const cf_unlike *u, const double figures[CF_LOOK_FIGURES]);
 double cf_unlike_features(const cf_unlike *u, int fold, const float *features, double *scratch);
 /* The distance that a share `rate` of held-out images lies beyond. sorted: u->look or u->features.

@@ -1,5 +1,6 @@
 /* The reference as a file of tensors. */
 #include <inttypes.h>
+#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -9,7 +10,7 @@
 #include "worker/unlike.h"
 
 enum { NAME = 48, TENSORS_OF_ALL = 4, TENSORS_OF_FOLD = 3 };
-static const char *const format = "cytofold unlike 1";
+static const char *const format = "cytofold unlike 2";
 
 /* What is put together for writing. */
 typedef struct shelf {
@@ -57,9 +58,13 @@ static void fill(const cf_unlike *u, shelf *s)
     note(s, "data", u->data);
     for (int f = 0; f < u->n_folds; f++) {
         const cf_unlike_fold *x = &u->folds[f];
-        put(s, name_of(s, x->fold, "factor"), CF_SAFETENSOR_F32, x->factor, factor_size(u->d), 0);
-        put(s, name_of(s, x->fold, "centres"), CF_SAFETENSOR_F32, x->centres, u->n_classes, u->d);
         put(s, name_of(s, x->fold, "scale"), CF_SAFETENSOR_F64, &x->scale, 1, 0);
+        if (!isnan(x->scale)) {
+            put(s, name_of(s, x->fold, "factor"), CF_SAFETENSOR_F32, x->factor, factor_size(u->d),
+                0);
+            put(s, name_of(s, x->fold, "centres"), CF_SAFETENSOR_F32, x->centres, u->n_classes,
+                u->d);
+        }
         snprintf(s->values[s->n_values], NAME, "%016" PRIx64, x->weights);
         note(s, name_of(s, x->fold, "weights"), s->values[s->n_values++]);
     }
@@ -127,6 +132,11 @@ static cf_err read_fold(const cf_safetensors *f, const char *weights, cf_unlike 
     char name[NAME];
     const cf_safetensor *t = NULL;
     u->n_folds++;
+    if (sscanf(weights, "%" SCNx64, &x->weights) != 1)
+        return cf_fail(CF_E_CHECKPOINT, "%s: fold %d: no hash of weights", f->path, x->fold);
+    snprintf(name, sizeof name, "fold-%d.scale", x->fold);
+    CF_TRY(copy(f, name, 1, &x->scale));
+    if (isnan(x->scale)) return CF_OK;
     snprintf(name, sizeof name, "fold-%d.centres", x->fold);
     CF_TRY(take(f, name, CF_SAFETENSOR_F32, -1, &t));
     if (t->rank != 2 || (u->d != 0 && (t->dim[1] != u->d || t->dim[0] != u->n_classes)))
@@ -138,12 +148,7 @@ static cf_err read_fold(const cf_safetensors *f, const char *weights, cf_unlike 
     u->d = t->dim[1];
     CF_TRY(read_floats(f, name, -1, &x->centres, NULL));
     snprintf(name, sizeof name, "fold-%d.factor", x->fold);
-    CF_TRY(read_floats(f, name, factor_size(u->d), &x->factor, NULL));
-    snprintf(name, sizeof name, "fold-%d.scale", x->fold);
-    CF_TRY(copy(f, name, 1, &x->scale));
-    if (sscanf(weights, "%" SCNx64, &x->weights) != 1)
-        return cf_fail(CF_E_CHECKPOINT, "%s: fold %d: no hash of weights", f->path, x->fold);
-    return CF_OK;
+    return read_floats(f, name, factor_size(u->d), &x->factor, NULL);
 }
 
 static cf_err read_all(const cf_safetensors *f, cf_unlike *u)
@@ -165,7 +170,7 @@ static cf_err read_all(const cf_safetensors *f, cf_unlike *u)
         u->folds[u->n_folds].fold = fold;
         CF_TRY(read_fold(f, weights, u));
     }
-    if (u->n_folds > 0 && u->n_held > 0) return CF_OK;
+    if (u->d > 0 && u->n_held > 0) return CF_OK;
     return cf_fail(CF_E_CHECKPOINT, "%s: nothing is in it", f->path);
 }
 

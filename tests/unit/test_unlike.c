@@ -13,6 +13,7 @@
 
 #include "tests/support/trained_run.h"
 #include "worker/unlike.h"
+#include "worker/unlike_sample.h"
 
 static fixture shared;
 static uint8_t fold_of[IMAGES];
@@ -77,8 +78,61 @@ static void limits_leave_the_rate_beyond(void **state)
     assert_int_equal(reference.n_held, IMAGES / 3);
 }
 
-/* Images beyond the limits of 10 % among those of fold 0's test, as its network sees them. */
+/* ---- which images -----------------------------------------------------------------------------
+ */
+
+enum { MANY = 9000, RARE = 5, ABSENT = 40 };
+
+/* Class A is common, B has five images of fold 0, none of which an even sample meets, C has none
+ * of it. */
+static void rare_and_absent_classes_get_centres(void **state)
+{
+    (void)state;
+    static int32_t labels[MANY];
+    static uint8_t of[MANY], use[MANY];
+    int64_t counts[CF_UNLIKE_USES], n_of[3][CF_UNLIKE_USES] = {{0}};
+    cf_cells cells;
+    for (int i = 0; i < MANY; i++) {
+        labels[i] = i >= MANY - ABSENT ? 2 : i >= MANY - ABSENT - 2 * RARE;
+        of[i] = (uint8_t)(labels[i] == 2 ? 1 : i % 2);
+    }
+    assert_true(fake_cells_init(&cells, labels, MANY, 3, 0));
+    cf_unlike_sample(&cells, of, 0, use, counts);
+    for (int i = 0; i < MANY; i++) {
+        n_of[labels[i]][use[i]]++;
+        assert_true(of[i] == 0 || use[i] == CF_UNLIKE_NOT_TAKEN || use[i] == CF_UNLIKE_CENTRE);
+    }
+    for (int k = 1; k < 3; k++)
+        assert_int_equal(n_of[k][CF_UNLIKE_FITTED] + n_of[k][CF_UNLIKE_CENTRE], CF_UNLIKE_OF_CLASS);
+    assert_true(n_of[1][CF_UNLIKE_FITTED] + n_of[1][CF_UNLIKE_HELD] == RARE);
+    assert_int_equal(n_of[2][CF_UNLIKE_CENTRE], CF_UNLIKE_OF_CLASS);
+    assert_int_equal(n_of[0][CF_UNLIKE_CENTRE], 0);
+    /* held-out images stay in proportion: one of three of an even sample */
+    assert_int_equal(counts[CF_UNLIKE_HELD], CF_UNLIKE_SAMPLE / 3);
+    assert_true(n_of[1][CF_UNLIKE_HELD] <= 1);
+    fake_cells_fini(&cells);
+}
+
+static void folds_of_few_images_take_none(void **state)
+{
+    (void)state;
+    uint8_t of[IMAGES], use[IMAGES];
+    int64_t counts[CF_UNLIKE_USES];
+    memset(of, 1, sizeof of);
+    memset(of, 0, 3 * CF_UNLIKE_MIN_HELD_OF_FOLD);
+    cf_unlike_sample(&shared.cells, of, 0, use, counts);
+    assert_int_equal(counts[CF_UNLIKE_HELD], CF_UNLIKE_MIN_HELD_OF_FOLD);
+    of[0] = 1;
+    cf_unlike_sample(&shared.cells, of, 0, use, counts);
+    assert_int_equal(counts[CF_UNLIKE_NOT_TAKEN], IMAGES);
+}
+
+/* ---- distances --------------------------------------------------------------------------------
+ */
+
+/* Images beyond the limit of 10 %, as the network of their fold sees them. */
 typedef struct judge {
+    const cf_unlike *reference;
     double scratch[64];
     int n, beyond;
 } judge;
@@ -86,22 +140,23 @@ typedef struct judge {
 static cf_err count_beyond(void *context, const cf_predict_pass *pass)
 {
     judge *j = context;
-    double limit = cf_unlike_threshold(reference.features, reference.n_held, 0.1);
-    assert_int_equal(reference.d, 64);
+    const cf_unlike *u = j->reference;
+    double limit = cf_unlike_threshold(u->features, u->n_held, 0.1);
+    assert_int_equal(u->d, 64);
     for (int i = 0; i < pass->n; i++) {
         j->n++;
-        j->beyond +=
-            cf_unlike_features(&reference, pass->fold, pass->features + i * 64, j->scratch) > limit;
+        j->beyond += cf_unlike_features(u, pass->fold, pass->features + i * 64, j->scratch) > limit;
     }
     return CF_OK;
 }
 
-static double share_beyond(const cf_cells *cells)
+/* seen_by: [IMAGES]: the fold whose network judges each, or CF_FOLD_TRAIN. */
+static double share_beyond(const cf_unlike *u, const cf_cells *cells, const uint8_t *seen_by)
 {
     double *p = calloc((size_t)IMAGES * CLASSES, sizeof *p);
-    judge j = {0};
+    judge j = {.reference = u};
     cf_predict_options o = shared.options;
-    o.fold_of = fold_of;
+    o.fold_of = seen_by;
     o.features = true;
     o.pass = count_beyond;
     o.pass_context = &j;
@@ -130,8 +185,8 @@ static void other_images_are_farther_than_new_ones_of_the_kind(void **state)
     int32_t labels[IMAGES] = {0};
     paint(&fresh, 1000); /* cells that nobody was trained on */
     assert_true(fake_cells_init(&noise, labels, IMAGES, CLASSES, SIDE));
-    double look = looks_beyond(&fresh), features = share_beyond(&fresh);
-    double noise_features = share_beyond(&noise);
+    double look = looks_beyond(&fresh), features = share_beyond(&reference, &fresh, fold_of);
+    double noise_features = share_beyond(&reference, &noise, fold_of);
     print_message("seed %d: beyond 10 %%: new cells %.2f by look, %.2f by features; noise %.2f by "
                   "features\n",
                   SEED, look, features, noise_features);
@@ -141,6 +196,56 @@ static void other_images_are_farther_than_new_ones_of_the_kind(void **state)
     assert_true(noise_features > features + 0.2);
     fake_cells_fini(&noise);
     fake_cells_fini(&fresh);
+}
+
+/* As with leave-site-out where a site lacks a class: fold 0 tests none of class C. */
+static void a_class_that_a_fold_lacks_is_not_unlike(void **state)
+{
+    (void)state;
+    uint8_t of[IMAGES], seen_by[IMAGES];
+    cf_cells fresh;
+    cf_unlike u;
+    paint(&fresh, 1000);
+    for (int i = 0; i < IMAGES; i++) {
+        bool lacking = shared.cells.labels[i] == 2;
+        of[i] = lacking ? 1 : fold_of[i];
+        seen_by[i] = lacking ? 0 : CF_FOLD_TRAIN;
+    }
+    if (cf_unlike_make(&shared.run, &shared.cells, of, NULL, NULL, &u) != CF_OK)
+        fail_msg("%s", cf_err_text());
+    double share = share_beyond(&u, &fresh, seen_by);
+    print_message("seed %d: beyond 10 %%: %.2f of new cells of a class that the fold lacks\n", SEED,
+                  share);
+    assert_true(share < 0.5); /* as above, of 50; without a centre of their own it is nearly all */
+    cf_unlike_fini(&u);
+    fake_cells_fini(&fresh);
+}
+
+/* A site of two images, of which nothing can be learnt, has no say. */
+static void a_fold_of_two_images_has_no_part(void **state)
+{
+    (void)state;
+    uint8_t of[IMAGES];
+    char path[CF_PATH_MAX];
+    double scratch[64];
+    static const float features[64] = {1};
+    bool fits = false;
+    cf_unlike u, read;
+    memset(of, 1, sizeof of);
+    memset(of, 0, 2);
+    assert_int_equal(cf_unlike_make(&shared.run, &shared.cells, of, NULL, NULL, &u), CF_OK);
+    assert_int_equal(cf_path_join(path, sizeof path, shared.dir, "two.safetensors"), CF_OK);
+    assert_int_equal(cf_unlike_write(&u, path), CF_OK);
+    if (cf_unlike_read(path, &read) != CF_OK) fail_msg("%s", cf_err_text());
+    assert_int_equal(cf_unlike_fits(&read, &shared.run, &fits), CF_OK);
+    assert_true(fits);
+    assert_false(cf_unlike_knows(&read, 0));
+    assert_true(cf_unlike_knows(&read, 1));
+    assert_true(isnan(cf_unlike_features(&read, 0, features, scratch)));
+    assert_true(isfinite(cf_unlike_features(&read, 1, features, scratch)));
+    assert_int_equal(read.n_held, (IMAGES - 2) / 3);
+    cf_unlike_fini(&read);
+    cf_unlike_fini(&u);
 }
 
 static void references_are_kept_and_read_again(void **state)
@@ -196,7 +301,11 @@ int main(void)
         cmocka_unit_test(looks_are_moments_of_optical_density),
         cmocka_unit_test(looks_of_one_colour_are_finite),
         cmocka_unit_test(limits_leave_the_rate_beyond),
+        cmocka_unit_test(rare_and_absent_classes_get_centres),
+        cmocka_unit_test(folds_of_few_images_take_none),
         cmocka_unit_test(other_images_are_farther_than_new_ones_of_the_kind),
+        cmocka_unit_test(a_class_that_a_fold_lacks_is_not_unlike),
+        cmocka_unit_test(a_fold_of_two_images_has_no_part),
         cmocka_unit_test(references_are_kept_and_read_again),
         cmocka_unit_test(too_few_images_are_refused),
     };
