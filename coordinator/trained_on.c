@@ -36,8 +36,9 @@ cf_err cf_trained_on_folds(const char *run_dir, const cf_cells *cells, int *n_fo
 {
     char folds[CF_PATH_MAX], *text = NULL;
     CF_TRY(cf_path_join(folds, sizeof folds, run_dir, "folds.csv"));
-    CF_TRY(cf_where(cf_folds_read(folds, cells, n_folds, fold_of), "not what %s was trained on",
-                    run_dir));
+    cf_err err = cf_folds_read(folds, cells, n_folds, fold_of);
+    if (err == CF_E_DATA) return cf_where(err, "not what %s was trained on", run_dir);
+    CF_TRY(err);
     CF_TRY(read_yaml(run_dir, &text));
     bool same = cf_trained_on_marked(text, cf_folds_hash(cells, fold_of));
     free(text);

@@ -27,7 +27,7 @@ typedef struct wishes {
     cf_predict_wishes images;
     cf_predict_run_wishes run;
     cf_strings confusion;
-    const char *output, *class_map, *reference, *by_name, *count_dir;
+    const char *output, *class_map, *reference, *by_name, *count_dir, *cells;
     int64_t turns;
     double share, unlike; /* unlike: rate of false alarms; 0: not asked for */
     cf_predict_by by;
@@ -178,9 +178,10 @@ static void describe(const prediction *x, cf_buf *out)
     if (x->damaged.n > 0)
         cf_buf_printf(out, "left out: %zu files that cannot be read\n", x->damaged.n);
     if (x->unlike_known)
-        cf_buf_printf(out,
-                      "unlike the training images: %lld of %lld (of those, %g in 100 would be)\n",
-                      (long long)x->unlike.n_flagged, (long long)x->p.n, 100 * w->unlike);
+        cf_buf_printf(
+            out,
+            "unlike the training images: %lld of %lld (of those, at most %g in 100 would be)\n",
+            (long long)x->unlike.n_flagged, (long long)x->p.n, 100 * w->unlike);
 }
 
 static void write_json(const prediction *x, const cf_predict_summary *m, cf_buf *out)
@@ -270,8 +271,8 @@ static cf_err open_unlike(prediction *x)
 {
     const wishes *w = x->w;
     if (w->unlike <= 0) return CF_OK;
-    return cf_predict_unlike_open(&w->run, x->run, w->unlike, x->cells.n, &x->unlike,
-                                  &x->unlike_known);
+    const cf_predict_unlike_wishes wanted = {.run = &w->run, .cells = w->cells, .rate = w->unlike};
+    return cf_predict_unlike_open(&wanted, x->run, x->cells.n, &x->unlike, &x->unlike_known);
 }
 
 static cf_err write_files(prediction *x)
@@ -284,7 +285,8 @@ static cf_err write_files(prediction *x)
                                  .unlike = x->unlike_known ? &x->unlike : NULL,
                                  .temperatures = w->temperature ? x->temperatures : NULL};
     const uint8_t *unlike = x->unlike_known ? x->unlike.flags : NULL;
-    if (x->unlike_known) CF_TRY(cf_predict_unlike_judge(&x->unlike, x->run, &x->cells));
+    const cf_stain *reference = w->reference != NULL ? &x->reference : NULL;
+    if (x->unlike_known) CF_TRY(cf_predict_unlike_judge(&x->unlike, x->run, &x->cells, reference));
     CF_TRY(cf_predict_output_write(&o));
     if (w->by == CF_BY_NONE) return CF_OK;
     CF_TRY(cf_predict_by_count(w->by, &x->run->scheme, &x->cells, &x->p, unlike, &x->differential));
@@ -341,7 +343,10 @@ static cf_err parse(int argc, char **argv, wishes *w)
         {"temperature", 0, CF_OPTION_FLAG, &w->temperature, 0, 0, NULL,
          "scale each network's probabilities by the temperature fitted to its own test"},
         {"unlike", 0, CF_OPTION_NUM, &w->unlike, 0.0001, 0.5, "RATE",
-         "flag images unlike the training images; RATE of those would be flagged too (0.01)"},
+         "flag images unlike the training images; at most RATE of those would be, for example "
+         "0.01"},
+        {"cells", 0, CF_OPTION_TEXT, &w->cells, 0, 0, "FILE",
+         "the run's own cells file, for --unlike (default: where it was)"},
         {"by", 0, CF_OPTION_TEXT, &w->by_name, 0, 0, "patient|site",
          "differential count of each: cells, shares and 95 % intervals"},
         {"count-dir", 0, CF_OPTION_TEXT, &w->count_dir, 0, 0, "DIR",
@@ -389,6 +394,8 @@ static cf_err parse(int argc, char **argv, wishes *w)
     if (w->unlike > 0 && w->adapt)
         return cf_fail(CF_E_USAGE, "--unlike compares with features under the run's own norms: not "
                                    "with --adapt-norm");
+    if (w->cells != NULL && w->unlike <= 0)
+        return cf_fail(CF_E_USAGE, "--cells goes with --unlike");
     i->stains = w->reference != NULL;
     return CF_OK;
 }

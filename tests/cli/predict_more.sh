@@ -69,6 +69,9 @@ for a, r in zip(j['images'], rows):
     assert all(abs(p - float(r['p_' + c])) < 1e-8 for p, c in zip(a['p'], j['classes']))
 "
 
+"$program" pack phantoms --scheme bm7 --size 36 --um-per-px 0.2 -o coarse.cells >/dev/null 2>&1 # 40 px of 0.2 um
+"$program" pack phantoms --scheme bm7 --size 32 -o other.cells >/dev/null 2>&1
+
 # unlike images: learnt once, kept, known again; made again where it does not fit
 expect 0 "learning what the run's own images look like, once; kept as run/unlike.safetensors" \
   run cells.cells -o unlike.csv --unlike 0.05
@@ -86,6 +89,19 @@ expect 0 "images/s" run cells.cells -o again.csv --unlike 0.05
 check "taken from the file" bash -c '! grep -q learning err && cmp -s unlike.csv again.csv'
 expect 0 "images/s" run cells.cells --fold 2 -o x.csv --unlike 0.05
 check "a fold of it" bash -c '! grep -q learning err'
+for k in 0 1 2; do "$program" predict run cells.cells --fold "$k" -o "f$k.csv" --unlike 0.05 >/dev/null 2>&1; done
+check "distances of features are means over the networks" python3 -c "
+import csv
+whole, *folds = [list(csv.DictReader(open(f + '.csv'))) for f in ('unlike', 'f0', 'f1', 'f2')]
+for r, *own in zip(whole, *folds):
+    assert all(o['unlike_look'] == r['unlike_look'] for o in own)
+    mean, x = sum(float(o['unlike_features']) for o in own) / 3, float(r['unlike_features'])
+    assert abs(mean - x) < 1e-4 * x, (mean, x) # six digits are written
+assert any(o['unlike_features'] != r['unlike_features'] for r, o in zip(whole, folds[0]))
+"
+expect 0 "images/s" run cells.cells --tta 4 -o turned.csv --unlike 0.05
+check "turns count once" cmp <(cut -d, -f1,14- unlike.csv) <(cut -d, -f1,14- turned.csv)
+check "turns change probabilities" bash -c '! cmp -s unlike.csv turned.csv'
 head -c 5000 kept >run/unlike.safetensors
 expect 0 "unlike.safetensors.*; it is made again" run cells.cells -o again.csv --unlike 0.05
 check "the same again" cmp kept run/unlike.safetensors
@@ -115,14 +131,54 @@ rmdir run/unlike.safetensors
 mv cells.cells away.cells
 expect 0 "so it cannot be told which images are unlike" run away.cells -o again.csv --unlike 0.05
 check "no column then" cmp again.csv plain.csv
+expect 3 "nowhere.cells: no such file" run away.cells -o x.csv --unlike 0.05 --cells nowhere.cells
+expect 3 "other.cells: not .* run was trained on" run away.cells -o x.csv --unlike 0.05 --cells other.cells
+expect 0 "learning" run away.cells -o again.csv --unlike 0.05 --cells away.cells
+check "learnt where the run's images are now" cmp unlike.csv again.csv
 mv away.cells cells.cells
+expect 2 "--cells goes with --unlike" run cells.cells --cells cells.cells -o x.csv
 expect 2 "not with --adapt-norm" run cells.cells --unlike 0.05 --adapt-norm -o x.csv
 expect 2 "--unlike" run cells.cells --unlike 0.9 -o x.csv
+
+# with the stains of a reference the look is of what the networks see: the same dyes in the same places, in two
+# other colours (synthetic: a disc of two dyes)
+python3 - <<'P'
+import math, os, random, struct, zlib
+random.seed(4)
+N, STAINS = 36, (((.67, .69, .27), (.45, .88, .13)), ((.40, .55, .73), (.75, .60, .28)))
+def png(path, pixels):
+    raw = b''.join(b'\0' + bytes(v for p in pixels[y * N:y * N + N] for v in p) for y in range(N))
+    chunk = lambda t, d: struct.pack('>I', len(d)) + t + d + struct.pack('>I', zlib.crc32(t + d))
+    open(path, 'wb').write(b'\x89PNG\r\n\x1a\n' + chunk(b'IHDR', struct.pack('>IIBBBBB', N, N, 8, 2, 0, 0, 0)) +
+                           chunk(b'IDAT', zlib.compress(raw)) + chunk(b'IEND', b''))
+for code in 'BLA EOS LYT MON NGS NIF PMO'.split():
+    for folder in 'dyes', 'tinted': os.makedirs(f'{folder}/{code}')
+    for k in range(9):
+        r, a, b = random.uniform(12, 16), random.uniform(.8, 1.2), random.uniform(.8, 1.2)
+        amount = []
+        for i in range(N * N):
+            inside = (i % N - N / 2) ** 2 + (i // N - N / 2) ** 2 < r * r
+            share = random.random()
+            amount.append((a * share, b * (1 - share)) if inside else (.02, .02))
+        for folder, (s, t) in zip(('dyes', 'tinted'), STAINS):
+            png(f'{folder}/{code}/{k}.png', [[max(0, min(255, round(240 * math.exp(-x * s[c] - y * t[c]) - 1)))
+                                              for c in range(3)] for x, y in amount])
+P
+"$program" pack dyes --scheme bm7 --size 36 -o dyes.cells >/dev/null || complain "packing of dyes"
+"$program" train "$tiny" --run dyed --workers 1 --set data.cells=dyes.cells >/dev/null 2>train.log ||
+  complain "training on dyes: $(cat train.log)"
+expect 0 "63 of 63 images are unlike" dyed tinted -o tinted.csv --unlike 0.1
+expect 0 "images/s" dyed tinted -o untinted.csv --unlike 0.1 --stain-reference dyes/BLA/4.png
+check "the look loses its tint" python3 -c "
+import csv
+a, b = ([float(r['unlike_look']) for r in csv.DictReader(open(f))] for f in ('tinted.csv', 'untinted.csv'))
+# a fifth of it is left here: stains are estimated of each image by itself
+assert len(a) == 63 and all(y < x / 2 for x, y in zip(a, b)), max(y / x for x, y in zip(a, b))
+"
 
 # pixels of another size are said
 cp -r run scaled
 sed -i 's,^# images: 36 x 36 px.*,# images: 36 x 36 px\, 0.1 um/px,' scaled/run.yaml
-"$program" pack phantoms --scheme bm7 --size 36 --um-per-px 0.2 -o coarse.cells >/dev/null 2>&1 # 40 px of 0.2 um
 expect 0 "coarse.cells has pixels of 0.2222 um, the run was trained on 0.1 um" scaled coarse.cells -o x.csv
 expect 0 "images/s" run coarse.cells -o x.csv
 check "not where the run's are not known" bash -c '! grep -q "has pixels" err'
