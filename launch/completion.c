@@ -31,9 +31,9 @@ static void put_kind(cf_buf *out, const char *argument, size_t n, const char *op
     static const struct {
         const char *argument, *kind;
     } kinds[] = {
-        {"FILE", "file"},         {"SRC", "file"},      {"IMAGE", "file"},
-        {"metrics.json", "file"}, {"RUN", "run"},       {"DIR", "run"},
-        {"CONFIG", "yaml"},       {"KEY=VALUE", "set"}, {"S", "scheme"},
+        {"FILE", "file"},   {"SRC", "file"},      {"IMAGE", "file"}, {"metrics.json", "file"},
+        {"RUN", "run"},     {"DIR", "run"},       {"B", "file"},     {"FOLDER", "folder"},
+        {"CONFIG", "yaml"}, {"KEY=VALUE", "set"}, {"S", "scheme"},
     };
     const char *kind = "none";
     if (memchr(argument, '|', n) != NULL) {
@@ -44,6 +44,7 @@ static void put_kind(cf_buf *out, const char *argument, size_t n, const char *op
         if (is(argument, n, kinds[i].argument)) kind = kinds[i].kind;
     if (ends(argument, n, ".cells")) kind = "cells";
     if (ends(argument, n, ".csv")) kind = "csv";
+    if (ends(argument, n, ".safetensors") || ends(argument, n, ".npy")) kind = "file";
     /* DIR is a run where it is an operand or --run; S is a scheme, a share, or seconds. */
     if (strcmp(kind, "run") == 0 && option != NULL && strcmp(option, "run") != 0) kind = "folder";
     if (strcmp(kind, "scheme") == 0 && (option == NULL || strcmp(option, "scheme") != 0))

@@ -7,7 +7,7 @@ trap 'rm -rf "$work"' EXIT
 cd "$work" || exit 1
 touch marrow.cells folds.csv notes.txt demo.yaml
 mkdir -p images runs/first results
-touch runs/first/run.yaml results/deep.yaml
+touch runs/first/run.yaml results/deep.yaml w.safetensors
 # shellcheck source=/dev/null
 . "$script" || exit 1
 faults=0
@@ -63,7 +63,11 @@ expect "cytofold check " "images marrow.cells results runs"
 expect_among "cytofold check marrow.cells --folds " folds.csv notes.txt
 expect "cytofold report runs/" "runs/first"
 expect "cytofold report " "images results runs"
+expect_among "cytofold report runs/first --against " runs folds.csv
 expect "cytofold synth -o r" "results runs"
+expect "cytofold import w" "w.safetensors"
+expect "cytofold import w.safetensors -o r" "results runs"
+expect "cytofold explain runs/first images -o r" "results runs"
 expect "cytofold train demo.yaml --set train.opt" "train.optimizer="
 expect "cytofold train demo.yaml --set train.optimizer=" "adam adamw sgd"
 expect "cytofold train demo.yaml --set train.optimizer=s" "sgd"
