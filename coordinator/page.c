@@ -9,21 +9,11 @@
 
 /* ---- numbers ---- */
 
-void cf_page_ratio(double value, int decimals, char *text)
-{
-    if (isnan(value)) {
-        snprintf(text, CF_PAGE_NUMBER_MAX, "–");
-        return;
-    }
-    snprintf(text, CF_PAGE_NUMBER_MAX, "%.*f", decimals, value);
-    if (text[0] == '0' && text[1] == '.') memmove(text, text + 1, strlen(text));
-}
-
 void cf_page_mean_sd(double mean, double sd, int decimals, int n_folds, char *text)
 {
-    char left[CF_PAGE_NUMBER_MAX], right[CF_PAGE_NUMBER_MAX];
-    cf_page_ratio(mean, decimals, left);
-    cf_page_ratio(sd, decimals, right);
+    char left[CF_FIGURE_TEXT], right[CF_FIGURE_TEXT];
+    cf_text_ratio(mean, decimals, left);
+    cf_text_ratio(sd, decimals, right);
     if (isnan(mean) || n_folds < 2)
         snprintf(text, CF_PAGE_NUMBER_MAX, "%.40s", left);
     else
@@ -208,11 +198,11 @@ static cf_err put_calibration(const cf_page *p, cf_buf *out)
 {
     const cf_fold_metrics *m = &p->metrics->pooled;
     char t[CF_PAGE_NUMBER_MAX], nll[2][CF_PAGE_NUMBER_MAX], ece[2][CF_PAGE_NUMBER_MAX];
-    cf_page_ratio(m->temperature, 2, t);
-    cf_page_ratio(m->nll, 3, nll[0]);
-    cf_page_ratio(m->nll_calibrated, 3, nll[1]);
-    cf_page_ratio(m->ece, 3, ece[0]);
-    cf_page_ratio(m->ece_calibrated, 3, ece[1]);
+    cf_text_ratio(m->temperature, 2, t);
+    cf_text_ratio(m->nll, 3, nll[0]);
+    cf_text_ratio(m->nll_calibrated, 3, nll[1]);
+    cf_text_ratio(m->ece, 3, ece[0]);
+    cf_text_ratio(m->ece_calibrated, 3, ece[1]);
     cf_page_section(out, "calibration", "Calibration");
     cf_buf_printf(out,
                   "<p>Can a probability be believed? On the dashed line it can; above it the "

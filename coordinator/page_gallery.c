@@ -71,7 +71,7 @@ static cf_err put_error(const cf_page *page, const wrong *w, cf_buf *jpeg, cf_bu
     const cf_class *truth = &page->scheme->classes[p->labels[w->row]];
     const cf_class *called = &page->scheme->classes[p->predicted[w->row]];
     char probability[CF_PAGE_NUMBER_MAX];
-    cf_page_ratio(w->probability, 3, probability);
+    cf_text_ratio(w->probability, 3, probability);
     CF_TRY(fetch(page, p->ids[w->row], jpeg));
     cf_buf_printf(out, "<li>");
     put_picture(p, w->row, truth, called, jpeg, out);

@@ -3,6 +3,7 @@
 #define CF_COORDINATOR_PAGE_PARTS_H
 
 #include "coordinator/page.h"
+#include "coordinator/report_numbers.h"
 
 /* The style sheet and the script as they stand in coordinator/html, and the script's SHA-256 in
  * hexadecimal digits. */
@@ -14,9 +15,7 @@ enum { CF_PAGE_NUMBER_MAX = 64 };
 void cf_page_head(const char *title, cf_buf *out);
 void cf_page_foot(cf_buf *out);
 
-/* ".91", "1.00", "–" where it is not a number. text: [CF_PAGE_NUMBER_MAX]. */
-void cf_page_ratio(double value, int decimals, char *text);
-/* ".91 ± .02", or ".91" for one fold. */
+/* ".91 ± .02", or ".91" for one fold. text: [CF_PAGE_NUMBER_MAX]. */
 void cf_page_mean_sd(double mean, double sd, int decimals, int n_folds, char *text);
 /* 12,345 with thin spaces: "12 345". */
 void cf_page_count(int64_t value, char *text);

@@ -67,7 +67,7 @@ static void put_count(cf_buf *out, int64_t n)
 static void put_ratio(cf_buf *out, double value)
 {
     char text[CF_PAGE_NUMBER_MAX];
-    cf_page_ratio(value, DECIMALS, text);
+    cf_text_ratio(value, DECIMALS, text);
     put_cell(out, text, value);
 }
 
@@ -82,8 +82,8 @@ static void print_interval(double low, double high, int decimals, char *text)
     char a[CF_PAGE_NUMBER_MAX], b[CF_PAGE_NUMBER_MAX];
     text[0] = '\0';
     if (isnan(low) || isnan(high)) return;
-    cf_page_ratio(low, decimals, a);
-    cf_page_ratio(high, decimals, b);
+    cf_text_ratio(low, decimals, a);
+    cf_text_ratio(high, decimals, b);
     snprintf(text, CF_PAGE_NUMBER_MAX, "%.24s to %.24s", a, b);
 }
 
@@ -113,8 +113,8 @@ static void put_card(cf_buf *out, const char *name, double mean, double sd, int 
                      const char *note)
 {
     char text[CF_PAGE_NUMBER_MAX], spread[CF_PAGE_NUMBER_MAX];
-    cf_page_ratio(mean, DECIMALS, text);
-    cf_page_ratio(sd, DECIMALS, spread);
+    cf_text_ratio(mean, DECIMALS, text);
+    cf_text_ratio(sd, DECIMALS, spread);
     cf_buf_printf(out, "<div class=\"card\"><dt>");
     cf_html_text(out, name);
     cf_buf_printf(out, "</dt><dd><span class=\"big\">%s</span>", text);
@@ -132,7 +132,7 @@ static void put_cards(const cf_page *p, cf_buf *out)
         char tolerant[CF_PAGE_NUMBER_MAX], note[CF_PAGE_NUMBER_MAX + 16] = "";
         cf_metrics_mean_sd(m, FIGURES[i].strict, &mean, &sd);
         cf_metrics_mean_sd(m, FIGURES[i].tolerant, &low, &high);
-        cf_page_ratio(low, DECIMALS, tolerant);
+        cf_text_ratio(low, DECIMALS, tolerant);
         if (cf_page_has_tolerance(p->scheme))
             snprintf(note, sizeof note, "tolerant %.40s", tolerant);
         put_card(out, FIGURES[i].name, mean, sd, m->n_folds, note);

@@ -239,6 +239,33 @@ static void damaged_map_is_refused_with_its_place(void **state)
     cf_scheme_fini(&s);
 }
 
+/* Kappa of labels AABB and predictions ABAA: (1/4 - 1/2) / (1/2). */
+static void a_negative_figure_is_written_as_in_the_tables(void **state)
+{
+    (void)state;
+    static const int predicted[] = {0, 1, 0, 0};
+    char path[CF_PATH_MAX], *page = NULL;
+    cf_scheme s;
+    cf_predictions p;
+    parse_scheme(HOSTILE, &s);
+    in_folder(path, "kappa", "fold-0");
+    assert_int_equal(cf_dir_make(path), CF_OK);
+    assert_int_equal(cf_predictions_init(&p, 4, s.n_classes), CF_OK);
+    for (int i = 0; i < 4; i++) {
+        set_row(&p, i, 0, i / 2, predicted[i]);
+        assert_int_equal(cf_strdup("", &p.sites[i]), CF_OK);
+    }
+    in_folder(path, "kappa", "fold-0/predictions.csv");
+    assert_int_equal(cf_predictions_write(path, &s, &p), CF_OK);
+    write_page(&s, "kappa", NULL);
+    read_back("kappa", "report.html", &page);
+    assert_contains(page, ">-.500<");
+    assert_lacks(page, "-0.500");
+    free(page);
+    cf_predictions_fini(&p);
+    cf_scheme_fini(&s);
+}
+
 /* The paper's figures beside ours, in columns of their own. */
 static void page_has_the_published_figures(void **state)
 {
@@ -265,6 +292,7 @@ int main(void)
         cmocka_unit_test(page_and_plots_have_the_same_bytes_again),
         cmocka_unit_test(learning_curves_come_from_whole_lines),
         cmocka_unit_test(damaged_map_is_refused_with_its_place),
+        cmocka_unit_test(a_negative_figure_is_written_as_in_the_tables),
         cmocka_unit_test(page_has_the_published_figures),
     };
     return cmocka_run_group_tests(tests, make_folder, remove_folder);
