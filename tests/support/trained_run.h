@@ -41,7 +41,8 @@ static inline void paint(cf_cells *cells, int64_t first)
     free(scratch);
 }
 
-static inline void configure(cf_config *c)
+/* more: settings beside or instead of these, ending in NULL; NULL for none. */
+static inline void configure(cf_config *c, const char *const *more)
 {
     static const char *const sets[] = {
         "model.image_size=24",   "model.depths=[1, 1]",      "model.cardinality=4",
@@ -54,7 +55,9 @@ static inline void configure(cf_config *c)
     cf_config_defaults(c);
     for (size_t i = 0; i < sizeof sets / sizeof sets[0]; i++)
         assert_int_equal(cf_config_set(c, sets[i]), CF_OK);
-    assert_int_equal(cf_config_validate(c), CF_OK);
+    for (; more != NULL && *more != NULL; more++)
+        if (cf_config_set(c, *more) != CF_OK) fail_msg("%s", cf_err_text());
+    if (cf_config_validate(c) != CF_OK) fail_msg("%s", cf_err_text());
 }
 
 static inline void train(cf_trainer *t, cf_loader *loader, void *sums)
@@ -102,7 +105,7 @@ static inline void save_text(const char *dir, const char *name, const char *text
     assert_int_equal(cf_file_save(path, text, strlen(text)), CF_OK);
 }
 
-static inline void make_run(const fixture *f)
+static inline void make_run(const fixture *f, const char *const *more)
 {
     static uint8_t fold_of[IMAGES];
     cf_config config;
@@ -110,7 +113,7 @@ static inline void make_run(const fixture *f)
     cf_loader *loader = NULL;
     int64_t *sums = NULL;
     cf_buf yaml = {0};
-    configure(&config);
+    configure(&config, more);
     for (int i = 0; i < IMAGES; i++) fold_of[i] = (uint8_t)(i % FOLDS);
     assert_int_equal(cf_engine_init(&engine, &config, &f->cells.scheme, -1, 1), CF_OK);
     assert_int_equal(cf_loader_create(&f->cells, &config, BATCH, &loader), CF_OK);
@@ -132,15 +135,20 @@ static inline void make_run(const fixture *f)
     cf_buf_fini(&yaml);
 }
 
-/* Every image is tested by network i % FOLDS. */
-static inline bool trained_run_init(fixture *f)
+/* Every image is tested by network i % FOLDS. more: as for configure. */
+static inline bool trained_run_init_as(fixture *f, const char *const *more)
 {
     if (!scratch_make(f->dir)) return false;
     paint(&f->cells, 0);
-    make_run(f);
+    make_run(f, more);
     if (cf_saved_open(f->dir, &f->run) != CF_OK) fail_msg("%s", cf_err_text());
     f->options = (cf_predict_options){.n_turns = 1, .adapt_share = 1};
     return true;
+}
+
+static inline bool trained_run_init(fixture *f)
+{
+    return trained_run_init_as(f, NULL);
 }
 
 static inline void trained_run_fini(fixture *f)
