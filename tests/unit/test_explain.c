@@ -401,7 +401,7 @@ static void maps_depend_on_the_labels_that_were_learnt(void **state)
     paint(&f.cells, 0);
     cf_rng rng = cf_rng_at(SEED, 0, 0, 1, CF_PURPOSE_TEST);
     for (int i = 0; i < IMAGES; i++) f.cells.labels[i] = (int32_t)cf_rng_below(&rng, CLASSES);
-    make_run(&f);
+    make_run(&f, NULL);
     OK(cf_saved_open(f.dir, &f.run));
     cf_explain_options o = usual(&trained);
     explain(&shared, &o);
