@@ -64,8 +64,10 @@ static cf_err compare(const cf_sweep_results *r, const cf_bootstrap_options *opt
     for (int i = 0; i < n && err == CF_OK; i++) {
         int point = ranking->order[i + 1];
         cf_sweep_standing *s = &ranking->standings[point];
-        err = cf_compare(&r->scheme, &r->rows[point].predictions, &best->predictions, options,
-                         &s->comparison);
+        err = cf_sweep_go_on(r->patience);
+        if (err == CF_OK)
+            err = cf_compare(&r->scheme, &r->rows[point].predictions, &best->predictions, options,
+                             &s->comparison);
         if (err == CF_OK) s->p = p[i] = larger_p(&s->comparison);
     }
     cf_holm_adjust(p, n, adjusted);
@@ -97,6 +99,7 @@ cf_err cf_sweep_rank(cf_sweep_results *r, cf_sweep_ranking *ranking)
                                       .seed = CF_BOOTSTRAP_SEED};
     for (int i = 0; i < ranking->n_ranked; i++) {
         cf_sweep_result *row = &r->rows[ranking->order[i]];
+        CF_TRY(cf_sweep_go_on(r->patience));
         CF_TRY(cf_bootstrap(&r->scheme, &row->predictions, &own, &row->metrics));
         row->metrics.resampling.patients = row->patients;
     }

@@ -171,10 +171,10 @@ static cf_err save_all(const char *dir, cf_sweep_results *r, cf_buf *table)
     return err;
 }
 
-cf_err cf_sweep_report_write(const char *dir, cf_buf *table)
+cf_err cf_sweep_report_write(const char *dir, const cf_sweep_patience *patience, cf_buf *table)
 {
     cf_sweep_results r;
-    cf_err err = cf_sweep_results_read(dir, &r);
+    cf_err err = cf_sweep_results_read(dir, patience, &r);
     if (err == CF_OK) err = save_all(dir, &r, table);
     cf_sweep_results_fini(&r);
     return err;
@@ -186,7 +186,7 @@ cf_err cf_sweep_report_if_whole(const char *dir)
     bool whole = false;
     CF_TRY(cf_sweep_results_whole(dir, &whole));
     if (!whole) return CF_OK;
-    cf_err err = cf_sweep_results_read(dir, &r);
+    cf_err err = cf_sweep_results_read(dir, NULL, &r);
     if (err == CF_OK && r.n_finished == r.sweep.n_points) err = save_all(dir, &r, NULL);
     cf_sweep_results_fini(&r);
     return err;

@@ -117,16 +117,25 @@ static cf_err check_same_rows(const char *dir, const cf_sweep_results *r)
     return CF_OK;
 }
 
-cf_err cf_sweep_results_read(const char *dir, cf_sweep_results *r)
+cf_err cf_sweep_go_on(const cf_sweep_patience *patience)
+{
+    return patience != NULL ? patience->go_on(patience->context) : CF_OK;
+}
+
+cf_err cf_sweep_results_read(const char *dir, const cf_sweep_patience *patience,
+                             cf_sweep_results *r)
 {
     char path[CF_PATH_MAX];
-    *r = (cf_sweep_results){0};
+    *r = (cf_sweep_results){.patience = patience};
     CF_TRY(cf_path_join(path, sizeof path, dir, "sweep.yaml"));
     CF_TRY(cf_sweep_read(path, NULL, &r->sweep));
     if (r->sweep.n_points == 0)
         return cf_fail(CF_E_DATA, "%s: no section sweep, expected lists of values", path);
     CF_TRY(cf_new(&r->rows, (size_t)r->sweep.n_points, sizeof *r->rows));
-    for (int point = 0; point < r->sweep.n_points; point++) CF_TRY(take_point(dir, point, r));
+    for (int point = 0; point < r->sweep.n_points; point++) {
+        CF_TRY(cf_sweep_go_on(patience));
+        CF_TRY(take_point(dir, point, r));
+    }
     if (r->n_finished == 0)
         return cf_fail(CF_E_DATA, "%s: no point has the predictions of all its folds", dir);
     return check_same_rows(dir, r);

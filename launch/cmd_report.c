@@ -44,7 +44,7 @@ static cf_err print_file(const char *dir, const char *name)
 static cf_err report_sweep(const char *dir, bool json)
 {
     cf_buf table = {0};
-    cf_err err = cf_sweep_report_write(dir, &table);
+    cf_err err = cf_sweep_report_write(dir, NULL, &table);
     if (err == CF_OK && json)
         err = print_file(dir, "sweep.json");
     else if (err == CF_OK)

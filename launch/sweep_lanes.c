@@ -85,10 +85,23 @@ static void end_job(cf_sweep_lanes *s, cf_err err, const char *text)
     cf_sweep_die(s->n_ranks, err, text);
 }
 
+static cf_err go_on(void *lanes)
+{
+    char reason[400], storage[32];
+    cf_sweep_lanes *s = lanes;
+    int number = cf_signals_caught();
+    if (cf_stop_word_heard(&s->stop, reason))
+        return cf_fail(CF_E_REQUEUE, "the report is left: %s", reason);
+    if (number == 0) return CF_OK;
+    return cf_fail(CF_E_REQUEUE, "the report is left: signal %s", cf_signal_name(number, storage));
+}
+
 /* Over all points, while all lanes wait and still listen. */
 static cf_err write_report(cf_sweep_lanes *s)
 {
-    cf_err err = cf_sweep_report_write(s->queue.sweep.dir, &s->table);
+    const cf_sweep_patience patience = {go_on, s};
+    cf_err err = cf_sweep_report_write(s->queue.sweep.dir, &patience, &s->table);
+    if (err == CF_E_REQUEUE) cf_log_info("%s", cf_err_text());
     if (err == CF_OK || err == CF_E_REQUEUE) return err;
     if (is_first_failure(s)) end_job(s, err, cf_err_text());
     for (;;) pause();

@@ -130,6 +130,29 @@ static void equal_points_are_in_order_of_number_and_within_noise(void **state)
     cf_sweep_results_fini(&r);
 }
 
+static cf_err count_down(void *left)
+{
+    int *n = left;
+    return --*n >= 0 ? CF_OK : cf_fail(CF_E_REQUEUE, "told to stop");
+}
+
+static void who_is_told_to_stop_leaves_before_the_next_point(void **state)
+{
+    (void)state;
+    const double shares[POINTS] = {0.5, 0.8, 0.79, -1};
+    for (int patient = 0; patient <= 5; patient++) { /* three points resampled, two compared */
+        int left = patient;
+        const cf_sweep_patience patience = {count_down, &left};
+        cf_sweep_results r;
+        cf_sweep_ranking k;
+        make_results(&r, shares);
+        r.patience = &patience;
+        assert_int_equal(cf_sweep_rank(&r, &k), patient < 5 ? CF_E_REQUEUE : CF_OK);
+        cf_sweep_ranking_fini(&k);
+        cf_sweep_results_fini(&r);
+    }
+}
+
 static void the_smallest_p_stays_below_the_level_for_any_number_of_points(void **state)
 {
     (void)state;
@@ -144,6 +167,7 @@ int main(void)
         cmocka_unit_test(holm_keeps_ones_ties_and_the_empty_list),
         cmocka_unit_test(a_large_difference_is_beyond_noise_a_small_one_is_not),
         cmocka_unit_test(equal_points_are_in_order_of_number_and_within_noise),
+        cmocka_unit_test(who_is_told_to_stop_leaves_before_the_next_point),
         cmocka_unit_test(the_smallest_p_stays_below_the_level_for_any_number_of_points),
     };
     return cmocka_run_group_tests_name("sweep_rank", tests, NULL, NULL);

@@ -205,16 +205,16 @@ static void a_sweep_says_that_its_patients_are_not_known(void **state)
     write_cells(other, &s, 40, true);
     make_sweep(&s, cells, other);
     in_folder(path, "sweep", "");
-    if (cf_sweep_report_write(path, &table) != CF_OK) fail_msg("%s", cf_err_text());
+    if (cf_sweep_report_write(path, NULL, &table) != CF_OK) fail_msg("%s", cf_err_text());
     assert_contains(cf_buf_text(&table), "bootstrap over patients.");
     cf_buf_clear(&table);
     assert_int_equal(unlink(other), 0);
-    assert_int_equal(cf_sweep_report_write(path, &table), CF_E_DATA);
+    assert_int_equal(cf_sweep_report_write(path, NULL, &table), CF_E_DATA);
     assert_contains(cf_err_text(), "point-000 has its patients in its cells file, point-001 "
                                    "nowhere: its cells file is not there");
     assert_int_equal(unlink(cells), 0);
     cf_buf_clear(&table);
-    assert_int_equal(cf_sweep_report_write(path, &table), CF_OK);
+    assert_int_equal(cf_sweep_report_write(path, NULL, &table), CF_OK);
     assert_contains(cf_buf_text(&table), legend);
     in_folder(path, "sweep", "sweep.json");
     assert_int_equal(cf_file_read(path, 1 << 24, &json, &n), CF_OK);
