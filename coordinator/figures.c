@@ -7,7 +7,6 @@
 
 #include "coordinator/curves.h"
 #include "coordinator/plot.h"
-#include "coordinator/temperature.h"
 #include "kernels/base/file.h"
 #include "kernels/base/mem.h"
 
@@ -195,56 +194,17 @@ static void place_bins(const cf_reliability_bin *bins, double *x, double *y)
     }
 }
 
-/* Rows of other folds than `fold`; how many. */
-static int64_t other_rows(const cf_predictions *p, int fold, int64_t *rows)
-{
-    int64_t n = 0;
-    for (int64_t i = 0; i < p->n; i++)
-        if (p->folds[i] != fold) rows[n++] = i;
-    return n;
-}
-
-/* Each row with the temperature that fits the other folds' rows. */
-static cf_err scale_bins(const cf_predictions *p, const cf_metrics *m, cf_calibration *out)
-{
-    size_t n = (size_t)p->n;
-    int64_t *rows = NULL;
-    double *temperatures = NULL, *scratch = NULL;
-    cf_temperature_table table = {0};
-    cf_err err = CF_OK;
-    CF_TRY_GOTO(cf_new(&rows, n, sizeof *rows), out);
-    CF_TRY_GOTO(cf_new(&temperatures, n, sizeof *temperatures), out);
-    CF_TRY_GOTO(cf_new(&scratch, (size_t)p->n_classes, sizeof *scratch), out);
-    CF_TRY_GOTO(cf_temperature_table_init(&table, p), out);
-    for (int f = 0; f < m->n_folds; f++) {
-        int64_t n_rows = other_rows(p, m->folds[f].fold, rows);
-        double t = cf_temperature_fit_rows(&table, rows, n_rows, m->pooled.temperature);
-        for (int64_t i = 0; i < p->n; i++)
-            if (p->folds[i] == m->folds[f].fold) temperatures[i] = isfinite(t) ? t : 1;
-    }
-    for (int64_t i = 0; i < p->n; i++) rows[i] = i;
-    cf_calibrate_scaled(p, rows, p->n, temperatures, scratch, out);
-out:
-    cf_temperature_table_fini(&table);
-    free(scratch);
-    free(temperatures);
-    free(rows);
-    return err;
-}
-
-static cf_err make_reliability(const cf_predictions *p, const cf_metrics *m, cf_canvas **out)
+static cf_err make_reliability(const cf_metrics *m, cf_canvas **out)
 {
     reliability r;
-    cf_calibration scaled;
     char names[2][NAME_MAX_BYTES];
     bool both = m->n_folds > 1 && isfinite(m->pooled.ece_calibrated);
     place_bins(m->pooled.bins, r.x[0], r.y[0]);
     for (int i = 0; i < CF_ECE_BINS; i++)
         r.share[i] = (double)m->pooled.bins[i].n / (double)m->pooled.n;
     if (both) {
-        CF_TRY(scale_bins(p, m, &scaled));
-        place_bins(scaled.bins, r.x[1], r.y[1]);
-        snprintf(names[1], NAME_MAX_BYTES, "scaled, ECE %.3f", scaled.ece);
+        place_bins(m->pooled.calibrated_bins, r.x[1], r.y[1]);
+        snprintf(names[1], NAME_MAX_BYTES, "scaled, ECE %.3f", m->pooled.ece_calibrated);
     }
     snprintf(names[0], NAME_MAX_BYTES, "as trained, ECE %.3f", m->pooled.ece);
     const cf_plot_series series[2] = {{names[0], r.x[0], r.y[0], CF_ECE_BINS, 0, true},
@@ -322,7 +282,7 @@ cf_err cf_figures_make(const cf_scheme *s, const cf_predictions *p, const cf_met
     CF_TRY(make_question_curves(s, p, CF_CURVE_ROC, m, &c[CF_FIGURE_QUESTIONS_ROC]));
     CF_TRY(make_question_curves(s, p, CF_CURVE_PRECISION_RECALL, m,
                                 &c[CF_FIGURE_QUESTIONS_PRECISION_RECALL]));
-    CF_TRY(make_reliability(p, m, &c[CF_FIGURE_RELIABILITY]));
+    CF_TRY(make_reliability(m, &c[CF_FIGURE_RELIABILITY]));
     CF_TRY(make_learning(learning, true, &c[CF_FIGURE_LOSS]));
     CF_TRY(make_learning(learning, false, &c[CF_FIGURE_ACCURACY]));
     return make_frequencies(s, m, &c[CF_FIGURE_FREQUENCIES]);

@@ -142,6 +142,7 @@ static void calibrate_rows(work *w, int64_t n, cf_fold_metrics *f)
     cf_calibrate_scaled(w->p, w->rows, n, w->scales, w->row, &c);
     f->nll_calibrated = c.nll;
     f->ece_calibrated = c.ece;
+    memcpy(f->calibrated_bins, c.bins, sizeof f->calibrated_bins);
 }
 
 static void calibrate(work *w, cf_metrics *m)

@@ -52,6 +52,7 @@ typedef struct cf_fold_metrics {
     cf_class_metrics *classes;          /* owned, [n_classes] */
     int64_t *confusion; /* owned, [n_classes][n_classes]: truth row, predicted column */
     cf_reliability_bin bins[CF_ECE_BINS];
+    cf_reliability_bin calibrated_bins[CF_ECE_BINS]; /* of ece_calibrated; empty without it */
 } cf_fold_metrics;
 
 /* Where the patients of a run's images come from. */
