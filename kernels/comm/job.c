@@ -1,8 +1,18 @@
 #include "kernels/comm/job.h"
 
+#include <stdlib.h>
 #include <string.h>
 
 #include "kernels/comm/idle.h"
+
+/* Open MPI 4 starts a daemon of its own beside a process that no launcher started, for jobs that
+ * start further processes; we start none, and the daemon costs 0.1 s and may outlive a kill. Others
+ * do not know the name. What the user set stands. */
+static cf_err be_alone(void)
+{
+    if (setenv("OMPI_MCA_ess_singleton_isolated", "1", 0) == 0) return CF_OK;
+    return cf_fail_errno(CF_E_UNEXPECTED, "environment");
+}
 
 static cf_err duplicate_world(MPI_Comm *out)
 {
@@ -27,6 +37,7 @@ cf_err cf_job_init(cf_job *job)
     *job = (cf_job){.control = MPI_COMM_NULL, .data = MPI_COMM_NULL};
     int provided = MPI_THREAD_SINGLE, length = 0;
     char name[MPI_MAX_PROCESSOR_NAME] = "";
+    CF_TRY(be_alone());
     CF_TRY(cf_mpi_check(MPI_Init_thread(NULL, NULL, MPI_THREAD_MULTIPLE, &provided),
                         "MPI_Init_thread"));
     MPI_Comm_set_errhandler(MPI_COMM_WORLD, MPI_ERRORS_RETURN);
