@@ -190,7 +190,12 @@ check "from other weights" bash -c '! cmp -s run/fold-0/predictions.csv start/fo
 check "trains from it on two ranks" "$program" train "${job[@]}" --run start2 --workers 2 \
   --set model.init=torchvision-0.safetensors >/dev/null 2>start2.log
 for k in 0 1 2; do check "same bits on two ranks" cmp start/fold-$k/checkpoint-2.ckpt start2/fold-$k/checkpoint-2.ckpt; done
-expect 0 "" embed start --neighbors 5 # of such a run, too
+# such a run is one like any other
+expect 0 "" embed start --neighbors 5
+expect 0 "unlike" predict start phantoms --unlike 0.01 -o start.csv
+check "a flag for each image" [ "$(head -1 start.csv | grep -c unlike)" = 1 ]
+check "where its file lies is nobody's business" bash -c '! grep -qF "$0" start/report.html' "$work"
+check "which file it is" grep -q "torchvision-0.safetensors" start/report.html
 cp -r start resumed
 rm -r resumed/fold-1 resumed/fold-2/checkpoint-2.ckpt
 check "goes on" train resumed --set model.init=torchvision-0.safetensors
