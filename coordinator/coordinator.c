@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "coordinator/board.h"
+#include "coordinator/bootstrap.h"
 #include "coordinator/event_line.h"
 #include "coordinator/gather.h"
 #include "coordinator/report.h"
@@ -420,7 +421,8 @@ static cf_err gather_tables(coordinator *c, cf_buf *table)
 {
     bool others = false;
     CF_TRY(cf_run_lock_enter(c->run.lock, &others));
-    cf_err err = cf_report_run(c->job->run_dir, &c->cells.scheme, c->job->report_source, table);
+    cf_err err = cf_report_run(c->job->run_dir, &c->cells.scheme, c->job->report_source,
+                               CF_BOOTSTRAP_RESAMPLES, table);
     if (err == CF_OK && c->job->config->run_tensorboard)
         cf_tensorboard_finish(c->job->run_dir, c->job->only_fold, &c->cells.scheme,
                               c->job->report_source);

@@ -70,9 +70,10 @@ static cf_err print_table(const cf_scheme *s, const cf_metrics *m, const char *m
 }
 
 /* Figures of all folds together, with intervals. */
-static cf_err compute(const char *run_dir, const cf_scheme *s, cf_predictions *all, cf_metrics *m)
+static cf_err compute(const char *run_dir, const cf_scheme *s, int n_resamples, cf_predictions *all,
+                      cf_metrics *m)
 {
-    const cf_bootstrap_options intervals = {CF_BOOTSTRAP_RESAMPLES, CF_BOOTSTRAP_SEED, 0};
+    const cf_bootstrap_options intervals = {n_resamples, CF_BOOTSTRAP_SEED, 0};
     cf_patients_found patients;
     CF_TRY(cf_run_patients(run_dir, all, &patients));
     CF_TRY(cf_metrics_compute(s, all, m));
@@ -95,7 +96,7 @@ static cf_err save_tables(const char *run_dir, const cf_scheme *s, const cf_metr
 }
 
 /* html: with page and plots. */
-static cf_err write_report(const char *run_dir, const cf_scheme *s, bool html,
+static cf_err write_report(const char *run_dir, const cf_scheme *s, bool html, int n_resamples,
                            const cf_report_source *source, cf_buf *table)
 {
     cf_run_folds run;
@@ -110,7 +111,7 @@ static cf_err write_report(const char *run_dir, const cf_scheme *s, bool html,
     CF_TRY_GOTO(cf_buf_check(&missing), out);
     if (missing.len > 0) cf_log_warn("%s", cf_buf_text(&missing));
     CF_TRY_GOTO(cf_run_folds_pool(&run, s->n_classes, &all), out);
-    CF_TRY_GOTO(compute(run_dir, s, &all, &m), out);
+    CF_TRY_GOTO(compute(run_dir, s, n_resamples, &all, &m), out);
     CF_TRY_GOTO(save_tables(run_dir, s, &m, cf_buf_text(&missing), table), out);
     if (html) err = cf_report_html(run_dir, s, &all, &m, cf_buf_text(&missing), source);
 out:
@@ -123,11 +124,11 @@ out:
 
 cf_err cf_report_write(const char *run_dir, const cf_scheme *s, cf_buf *table)
 {
-    return write_report(run_dir, s, false, NULL, table);
+    return write_report(run_dir, s, false, CF_BOOTSTRAP_RESAMPLES, NULL, table);
 }
 
 cf_err cf_report_run(const char *run_dir, const cf_scheme *s, const cf_report_source *source,
-                     cf_buf *table)
+                     int n_resamples, cf_buf *table)
 {
-    return write_report(run_dir, s, true, source, table);
+    return write_report(run_dir, s, true, n_resamples, source, table);
 }

@@ -13,9 +13,10 @@
  * when a fold's rows name another fold. */
 CF_CHECKED cf_err cf_report_write(const char *run_dir, const cf_scheme *s, cf_buf *table);
 /* The same and report.html and plots/, as report_html.h says, with the images of `source`: what
- * `train` and `report` leave behind. source: NULL: a page without pictures. */
+ * `train` and `report` leave behind. source: NULL: a page without pictures. n_resamples: for
+ * intervals; 0: none. */
 CF_CHECKED cf_err cf_report_run(const char *run_dir, const cf_scheme *s,
-                                const cf_report_source *source, cf_buf *table);
+                                const cf_report_source *source, int n_resamples, cf_buf *table);
 /* The per-class table as Markdown: code, name, images, precision and recall tolerant and strict,
  * mean ± SD over folds; beside them the published figures where the scheme has them; then the
  * summary lines, the intervals of each class, figures by site, and the confusion matrix. */

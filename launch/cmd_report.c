@@ -2,6 +2,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "coordinator/bootstrap.h"
 #include "coordinator/report.h"
 #include "coordinator/run_predictions.h"
 #include "coordinator/sweep_folder.h"
@@ -17,7 +18,7 @@ static cf_err run_report(int argc, char **argv);
 const cf_verb cf_verb_report = {
     .name = "report",
     .summary = "per-class precision and recall of a run, again from what is on disk",
-    .usage = "DIR [--scheme S] [--against B] [--json]",
+    .usage = "DIR [--scheme S] [--against B] [--bootstrap N] [--json]",
     .details =
         "Reads fold-K/predictions.csv of the run folder and writes metrics.json, table.csv,\n"
         "confusion.csv, table.md, fold-K/metrics.json, report.html and plots/ there. Folds that\n"
@@ -68,12 +69,12 @@ static bool wants_events(const char *dir)
 }
 
 /* Tables, page and plots, with the pictures of the run's cells file. */
-static cf_err write_report(const char *dir, const cf_scheme *s, cf_buf *table)
+static cf_err write_report(const char *dir, const cf_scheme *s, int n_resamples, cf_buf *table)
 {
     cf_report_images images;
     cf_report_source source;
     cf_report_images_init(&images, &source);
-    cf_err err = cf_report_run(dir, s, &source, table);
+    cf_err err = cf_report_run(dir, s, &source, n_resamples, table);
     if (err == CF_OK && wants_events(dir)) cf_tensorboard_finish(dir, -1, s, &source);
     cf_report_images_fini(&images);
     return err;
@@ -81,8 +82,14 @@ static cf_err write_report(const char *dir, const cf_scheme *s, cf_buf *table)
 
 typedef struct report_options {
     const char *scheme, *against; /* NULL: not given */
+    int64_t n_resamples;          /* -1: not given */
     bool json;
 } report_options;
+
+static int resamples(const report_options *o)
+{
+    return o->n_resamples < 0 ? CF_BOOTSTRAP_RESAMPLES : (int)o->n_resamples;
+}
 
 static cf_err compare(const char *dir, const report_options *o, const cf_scheme *s)
 {
@@ -96,7 +103,7 @@ static cf_err compare(const char *dir, const report_options *o, const cf_scheme 
                                 .b = o->against,
                                 .rows = &a,
                                 .patients = patients,
-                                .n_resamples = CF_BOOTSTRAP_RESAMPLES,
+                                .n_resamples = resamples(o),
                                 .json = json,
                                 .markdown = markdown,
                                 .print_json = o->json};
@@ -115,6 +122,11 @@ static cf_err report(const char *dir, const report_options *o)
     if (!cf_path_is_dir(dir)) return cf_fail(CF_E_DATA, "%s: not a run folder", dir);
     if (cf_sweep_folder_is_one(dir)) {
         if (o->against) return cf_fail(CF_E_USAGE, "%s: a sweep; compare one of its points", dir);
+        if (o->n_resamples >= 0)
+            return cf_fail(CF_E_USAGE,
+                           "%s: a sweep; how many resamples its comparisons take follows from the "
+                           "number of its points",
+                           dir);
         return report_sweep(dir, o->json);
     }
     if (scheme == NULL) {
@@ -129,7 +141,7 @@ static cf_err report(const char *dir, const report_options *o)
         err = compare(dir, o, &s);
         goto out;
     }
-    CF_TRY_GOTO(write_report(dir, &s, &table), out);
+    CF_TRY_GOTO(write_report(dir, &s, resamples(o), &table), out);
     if (o->json)
         err = print_file(dir, "metrics.json");
     else
@@ -142,15 +154,17 @@ out:
 
 static cf_err run_report(int argc, char **argv)
 {
-    report_options o = {0};
+    report_options o = {.n_resamples = -1};
     bool help = false;
     const cf_option options[] = {
         {"scheme", 0, CF_OPTION_TEXT, &o.scheme, 0, 0, "S",
          "class scheme: a name or a file (default: scheme.yaml of the run)"},
         {"against", 0, CF_OPTION_TEXT, &o.against, 0, 0, "B",
          "compare with B: a run folder or a predictions file"},
+        {"bootstrap", 0, CF_OPTION_INT, &o.n_resamples, 0, CF_BOOTSTRAP_MAX, "N",
+         "resamples for intervals (default: 1000; 0: none)"},
         {"json", 0, CF_OPTION_FLAG, &o.json, 0, 0, NULL,
-         "print metrics.json (or compare.json) instead of the table"},
+         "print metrics.json (with --against compare.json, of a sweep sweep.json), not tables"},
     };
     cf_strings operands = {0};
     cf_err err = cf_options_parse(&cf_verb_report, options, sizeof options / sizeof options[0],

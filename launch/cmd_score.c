@@ -13,20 +13,29 @@ static cf_err run_score(int argc, char **argv);
 const cf_verb cf_verb_score = {
     .name = "score",
     .summary = "every metric from a predictions file, whoever made it",
-    .usage = "PREDICTIONS.csv --scheme S [--against B | --raters R.csv] [-o metrics.json] [--json]",
+    .usage =
+        "PREDICTIONS.csv --scheme S [--against B | --raters R.csv] [-o FILE.json] [--bootstrap N] "
+        "[--json]",
     .details =
         "PREDICTIONS.csv has the columns id, label, predicted and p_<CODE> for every class\n"
-        "(probabilities), or p_<NODE> or z_<NODE> (logits) for every output node of the scheme; "
-        "site\n"
-        "and fold may be there. Rows whose label is empty are left out, and counted. The table "
-        "goes to standard output, with --json metrics.json does.\n"
-        "Intervals come from a bootstrap, by patient where a column patient names them. With\n"
-        "--against the predictions are compared with those of B on the images of both: paired\n"
-        "bootstrap, McNemar's test, over folds a corrected t-test; -o then takes compare.json.\n"
-        "--raters R.csv (columns id, rater, label, and round where a rater labelled an image more\n"
-        "than once) tells how far people agree with each other, with themselves, with the\n"
-        "predictions and with their labels, which may be empty then: Cohen's kappa of each two,\n"
-        "Krippendorff's alpha and Fleiss' kappa of all; -o takes them as JSON.",
+        "(probabilities), or p_<NODE> or z_<NODE> (logits) for every output node of the scheme;\n"
+        "site, fold and patient may be there. Rows whose label is empty are left out, and "
+        "counted.\n"
+        "Intervals come from a bootstrap, by patient where a column patient names them.\n"
+        "Tables go to standard output; -o saves, and --json prints, one of three forms of JSON:\n"
+        "metrics.json, as in a run folder; with --against compare.json, the predictions beside\n"
+        "those of B on the images of both (paired bootstrap, McNemar's test, over folds a "
+        "corrected\n"
+        "t-test); with --raters the study of R.csv.\n"
+        "R.csv has the columns id, rater, label, and round where a rater labelled an image more\n"
+        "than once. The study tells how far people agree with each other, with themselves, with\n"
+        "the predictions and with their labels, which may be empty then. Its keys: scheme, "
+        "images,\n"
+        "images_without_prediction, patients, resamples, classes, raters, comparisons (of each "
+        "two:\n"
+        "rows, columns, pairs of labels, agreement, Cohen's kappa, confusion), "
+        "krippendorff_alpha,\n"
+        "fleiss_kappa.",
     .run = run_score,
 };
 
@@ -106,15 +115,14 @@ static cf_err run_score(int argc, char **argv)
     const cf_option options[] = {
         {"scheme", 0, CF_OPTION_TEXT, &o.scheme, 0, 0, "S",
          "class scheme: a name or a file (required)"},
-        {"output", 'o', CF_OPTION_TEXT, &o.output, 0, 0, "FILE", "also write metrics.json to FILE"},
+        {"output", 'o', CF_OPTION_TEXT, &o.output, 0, 0, "FILE", "also write the JSON to FILE"},
         {"against", 0, CF_OPTION_TEXT, &o.against, 0, 0, "B",
          "compare with B: a predictions file or a run folder"},
         {"raters", 0, CF_OPTION_TEXT, &o.raters, 0, 0, "R.csv",
          "agreement of these labels with each other and with the predictions, instead"},
         {"bootstrap", 0, CF_OPTION_INT, &o.n_resamples, 0, CF_BOOTSTRAP_MAX, "N",
          "resamples for intervals (default: 1000; 0: none)"},
-        {"json", 0, CF_OPTION_FLAG, &o.json, 0, 0, NULL,
-         "print metrics.json (or compare.json) instead of the table"},
+        {"json", 0, CF_OPTION_FLAG, &o.json, 0, 0, NULL, "print the JSON instead of the tables"},
     };
     cf_strings operands = {0};
     cf_err err = CF_OK;

@@ -76,6 +76,19 @@ def runs_are_compared(folder):
     expect("other files", sorted(p.name for p in (folder / "one").iterdir()),
            ["compare.json", "compare.md", "fold-0", "fold-1", "scheme.yaml"])
     run("report", folder / "one", "--against", folder / "none", code=3, says="none")
+    few = json.loads(run("report", folder / "one", "--against", folder / "two", "--bootstrap", "99", "--json"))
+    expect("resamples", few["resamples"], 99)
+    page = run("report", folder / "one", "--bootstrap", "0")
+    expect("no intervals", "95 %" in page, False)
+    expect("none in the JSON", json.loads((folder / "one" / "metrics.json").read_text(encoding="utf-8"))["interval"],
+           None)
+    expect("none on the page", "95 %" in (folder / "one" / "report.html").read_text(encoding="utf-8"), False)
+    expect("resamples of the run",
+           json.loads(run("report", folder / "one", "--bootstrap", "16", "--json"))["interval"]["resamples"], 16)
+    run("report", folder / "one", "--bootstrap", "-1", code=2, says="bootstrap")
+    (folder / "points").mkdir()
+    (folder / "points" / "sweep.yaml").write_text("sweep:\n  train.seed: [1, 2]\n", encoding="utf-8")
+    run("report", folder / "points", "--bootstrap", "9", code=2, says="follows from the number of its points")
 
 
 def intervals_go_by_patient(folder):

@@ -29,7 +29,7 @@ static void write_page(const cf_scheme *s, const char *run, const cf_report_sour
     char path[CF_PATH_MAX];
     cf_buf table = {0};
     in_folder(path, run, "");
-    cf_err err = cf_report_run(path, s, source, &table);
+    cf_err err = cf_report_run(path, s, source, 100, &table);
     if (err != CF_OK) print_message("%s\n", cf_err_text());
     assert_int_equal(err, CF_OK);
     cf_buf_fini(&table);
@@ -231,7 +231,7 @@ static void damaged_map_is_refused_with_its_place(void **state)
         in_folder(path, "map", "embed.csv");
         assert_int_equal(cf_file_save(path, cf_buf_text(&embed), embed.len), CF_OK);
         in_folder(path, "map", "");
-        assert_int_equal(cf_report_run(path, &s, NULL, &table), CF_E_DATA);
+        assert_int_equal(cf_report_run(path, &s, NULL, 0, &table), CF_E_DATA);
         assert_contains(cf_err_text(), bad[i].says);
         cf_buf_fini(&embed);
     }

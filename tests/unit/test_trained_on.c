@@ -77,7 +77,7 @@ static void expect_report(const char *run, const cf_scheme *s, const char *says,
     size_t n = 0;
     cf_buf table = {0};
     in_folder(path, run, "");
-    if (cf_report_run(path, s, NULL, &table) != CF_OK) fail_msg("%s", cf_err_text());
+    if (cf_report_run(path, s, NULL, 1000, &table) != CF_OK) fail_msg("%s", cf_err_text());
     assert_contains(cf_buf_text(&table), says);
     in_folder(path, run, "report.html");
     assert_int_equal(cf_file_read(path, 1 << 24, &text, &n), CF_OK);
