@@ -8,8 +8,8 @@
 #include "kernels/base/file.h"
 #include "kernels/base/log.h"
 
-/* Checkpoints that a fold keeps, and the one being written. */
-enum { KEPT_AND_NEW = 3 };
+/* Checkpoints that a fold keeps, and with the one being written. */
+enum { KEPT = 2, KEPT_AND_NEW = 3 };
 /* A line of predictions.csv: an id, and a probability of up to 24 characters for each node. Metrics
  * and event file of a fold, the tables of a run, and its page with plots and pictures, are not much
  * beside that: 0.2, 0.1 and 2 MB with seven classes. */
@@ -53,7 +53,7 @@ cf_err cf_space_needed(const cf_space *s, int64_t *bytes)
     int64_t lines = s->n_images * (LINE_BYTES + (int64_t)s->n_nodes * COLUMN_BYTES);
     *bytes = lines + TABLES_BYTES + REPORT_BYTES;
     for (int fold = 0; fold < s->n_folds; fold++) {
-        int64_t there = 0, wanted = KEPT_AND_NEW * s->checkpoint_bytes;
+        int64_t there = 0, wanted = (s->at_rest ? KEPT : KEPT_AND_NEW) * s->checkpoint_bytes;
         if (s->only_fold >= 0 && fold != s->only_fold) continue;
         *bytes += FOLD_BYTES;
         CF_TRY(fold_path(s, fold, "predictions.csv", path));
@@ -66,10 +66,15 @@ cf_err cf_space_needed(const cf_space *s, int64_t *bytes)
 
 cf_err cf_space_check(const cf_space *s)
 {
-    struct statvfs st;
     int64_t needed = 0;
     CF_TRY(cf_space_needed(s, &needed));
-    if (statvfs(s->dir, &st) != 0) return cf_fail_errno(CF_E_DISK, "%s: free space", s->dir);
+    return cf_space_expect(s->dir, needed);
+}
+
+cf_err cf_space_expect(const char *dir, int64_t needed)
+{
+    struct statvfs st;
+    if (statvfs(dir, &st) != 0) return cf_fail_errno(CF_E_DISK, "%s: free space", dir);
     /* Some network file systems do not say how large they are. */
     if (st.f_blocks == 0) return CF_OK;
     unsigned long long left = (unsigned long long)st.f_bavail * st.f_frsize;
@@ -77,7 +82,7 @@ cf_err cf_space_check(const cf_space *s)
         return cf_fail(CF_E_DISK,
                        "%s: this job needs %lld bytes for checkpoints, predictions and the report, "
                        "%llu bytes are free",
-                       s->dir, (long long)needed, left);
-    cf_log_debug("%s: %lld bytes needed, %llu bytes are free", s->dir, (long long)needed, left);
+                       dir, (long long)needed, left);
+    cf_log_debug("%s: %lld bytes needed, %llu bytes are free", dir, (long long)needed, left);
     return CF_OK;
 }

@@ -131,22 +131,41 @@ static cf_err is_there(const char *dir, const char *file, bool *all)
     return CF_OK;
 }
 
-/* Whether the last whole line of the log tells of the run's end. */
-static cf_err has_ended(const char *dir, bool *ended)
+/* How the last job of a run ended, as its log has it. */
+typedef enum ending { NO_JOB, ENDED, STOPPED, BROKEN_OFF } ending;
+
+static bool tells_of(const char *line, const char *event)
 {
-    static const char end[] = "{\"event\": \"end\"";
+    char start[64];
+    snprintf(start, sizeof start, "{\"event\": \"%s\"", event);
+    return strncmp(line, start, strlen(start)) == 0;
+}
+
+static cf_err find_ending(const char *dir, ending *e)
+{
     char path[CF_PATH_MAX], *text = NULL;
     size_t n = 0;
-    *ended = false;
+    *e = NO_JOB;
     CF_TRY(cf_path_join(path, sizeof path, dir, "log.jsonl"));
     if (!cf_path_exists(path)) return CF_OK;
     CF_TRY(cf_file_read(path, LOG_MAX_BYTES, &text, &n));
+    if (n > 0) *e = BROKEN_OFF; /* also where the last line is torn */
     if (n > 0 && text[n - 1] == '\n') {
         text[n - 1] = '\0';
-        const char *before = strrchr(text, '\n');
-        *ended = strncmp(before != NULL ? before + 1 : text, end, sizeof end - 1) == 0;
+        const char *before = strrchr(text, '\n'), *line = before != NULL ? before + 1 : text;
+        if (tells_of(line, "end")) *e = ENDED;
+        if (tells_of(line, "stop")) *e = STOPPED;
     }
     free(text);
+    return CF_OK;
+}
+
+cf_err cf_sweep_folder_broken_off(const char *point_dir, bool *broken_off)
+{
+    ending e = NO_JOB;
+    *broken_off = false;
+    CF_TRY(find_ending(point_dir, &e));
+    *broken_off = e == BROKEN_OFF;
     return CF_OK;
 }
 
@@ -168,12 +187,14 @@ cf_err cf_sweep_folder_done(const char *point_dir, const cf_config *config, cons
                             bool *done)
 {
     bool trained = false, all = false;
+    ending e = NO_JOB;
     cf_run_folder run = {0};
     *done = false;
     CF_TRY(begun(point_dir, &trained));
     if (!trained) return CF_OK; /* as new, whatever was tried there */
     cf_err err = cf_run_folder_open(point_dir, config, cells, &run);
-    if (err == CF_OK) err = has_ended(point_dir, &all);
+    if (err == CF_OK) err = find_ending(point_dir, &e);
+    all = e == ENDED;
     for (int fold = 0; fold < run.n_folds && err == CF_OK; fold++) {
         char name[64];
         snprintf(name, sizeof name, "fold-%d/predictions.csv", fold);

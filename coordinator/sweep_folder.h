@@ -19,6 +19,9 @@ CF_CHECKED cf_err cf_sweep_folder_point(const char *dir, int point, char path[CF
 CF_CHECKED cf_err cf_sweep_folder_done(const char *point_dir, const cf_config *config,
                                        const cf_cells *cells, bool *done);
 
+/* Whether the last job there ended without a word: it hung, crashed or was killed. */
+CF_CHECKED cf_err cf_sweep_folder_broken_off(const char *point_dir, bool *broken_off);
+
 /* A point that ended with an error leaves its message in `dir`/point-NNN.error, which its end takes
  * away: such a point is tried last. Failing to write it is a warning. */
 void cf_sweep_folder_note_error(const char *dir, int point, const char *text);

@@ -5,6 +5,7 @@
 #include <unistd.h>
 
 #include "coordinator/run_lock.h"
+#include "coordinator/space.h"
 #include "coordinator/sweep_folder.h"
 #include "kernels/base/log.h"
 #include "kernels/base/mem.h"
@@ -194,6 +195,23 @@ cf_err cf_train_sweep_prepare(const cf_train_wishes *w, cf_train_sweep *s)
     return CF_OK;
 }
 
+/* Of a point that is not done. */
+static cf_err add_space(cf_train_sweep *s, const cf_train_job *job, const cf_cells *cells)
+{
+    int64_t bytes = 0, new_bytes = job->cost.n_folds * job->checkpoint_bytes;
+    const cf_space space = {.dir = job->run_dir,
+                            .n_folds = job->cost.n_folds,
+                            .only_fold = -1,
+                            .checkpoint_bytes = job->checkpoint_bytes,
+                            .n_images = cells->n,
+                            .n_nodes = cells->scheme.n_nodes,
+                            .at_rest = true};
+    CF_TRY(cf_space_needed(&space, &bytes));
+    s->bytes_left += bytes;
+    if (new_bytes > s->bytes_under_way) s->bytes_under_way = new_bytes;
+    return CF_OK;
+}
+
 cf_err cf_train_sweep_look(cf_train_sweep *s)
 {
     cf_cells cells;
@@ -208,6 +226,7 @@ cf_err cf_train_sweep_look(cf_train_sweep *s)
         if (err == CF_OK)
             err = cf_sweep_folder_done(job->run_dir, &job->config, &cells, &s->done[point]);
         s->n_done += s->done[point];
+        if (err == CF_OK && !s->done[point]) err = add_space(s, job, &cells);
         err = where_point(err, &s->sweep, point);
     }
     cf_cells_close(&cells);

@@ -38,6 +38,9 @@ typedef struct cf_train_sweep {
     cf_train_job *jobs; /* owned, [n_points] */
     int n_done;
     bool *done; /* owned, [n_points]: nothing is left to be trained; false before cf_train_look */
+    /* Bytes that those which are not done will leave behind, beside what is there; and the new
+     * checkpoints of the largest while it is under way. */
+    int64_t bytes_left, bytes_under_way;
 } cf_train_sweep;
 
 /* The same for all points of a sweep; *s has none where the configuration has no sweep, or one

@@ -3,7 +3,7 @@
 
 clocks: a day fast, a day slow, and ranks two days apart, in one run and from one job to the next; needs
 libfaketime. descriptors: `ulimit -n 64`. tmpfs: a small disk that the job does not fit on, and one that
-fills up under it; needs root. What is not there is skipped, exit 77."""
+fills up under it; sweep: the same for two lanes; both need root. What is not there is skipped, exit 77."""
 import glob
 import os
 import resource
@@ -76,12 +76,13 @@ def fill(path):
             pass
 
 
-def fill_under_job(lab, disk, run):
-    """The job's exit code and messages when its disk is filled after its first checkpoint."""
-    job = subprocess.Popen(lab.command(run, 1, "train.epochs=120"), stdout=subprocess.DEVNULL,
-                           stderr=subprocess.PIPE, env=environment())
+def fill_under_job(lab, disk, run, folders, *command):
+    """The job's exit code and messages when its disk is filled after the first checkpoint of each run folder."""
+    job = subprocess.Popen(lab.command(run, *command), stdout=subprocess.DEVNULL, stderr=subprocess.PIPE,
+                           env=environment())
     deadline = time.monotonic() + 60
-    while not glob.glob(os.path.join(run, "fold-0", "checkpoint-*.ckpt")) and time.monotonic() < deadline:
+    while (not all(glob.glob(os.path.join(folder, "fold-0", "checkpoint-*.ckpt")) for folder in folders)
+           and time.monotonic() < deadline and job.poll() is None):
         time.sleep(0.002)
     fill(os.path.join(disk, "filler"))
     try:
@@ -94,12 +95,20 @@ def fill_under_job(lab, disk, run):
     return job.returncode, text.decode(errors="replace")
 
 
-def tmpfs(lab, wanted):
+def mount(lab, size):
+    """A small disk; None where there can be none."""
     disk = os.path.join(lab.work, "disk")
     os.mkdir(disk)
-    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=8m", "cytofold", disk], stderr=subprocess.DEVNULL)
-    if mounted.returncode != 0:
-        print("skipped: no tmpfs can be mounted here")
+    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=" + size, "cytofold", disk], stderr=subprocess.DEVNULL)
+    if mounted.returncode == 0:
+        return disk
+    print("skipped: no tmpfs can be mounted here")
+    return None
+
+
+def tmpfs(lab, wanted):
+    disk = mount(lab, "8m")
+    if disk is None:
         return SKIPPED
     try:
         with open(os.path.join(disk, "ballast"), "wb") as f:
@@ -113,7 +122,7 @@ def tmpfs(lab, wanted):
         long = os.path.join(lab.work, "long")
         code, text = lab.train(long, 1, "train.epochs=120")
         require(code == 0, "the long job: exit %d: %s" % (code, text))
-        code, text = fill_under_job(lab, disk, run)
+        code, text = fill_under_job(lab, disk, run, [run], 1, "train.epochs=120")
         require(code == 5 and names_figures(text, run), "a disk that fills up: exit %d: %s" % (code, text))
         code, text = lab.train(run, 1, "train.epochs=120")
         require("goes on at step" in text, "the next job starts anew: " + text)
@@ -125,13 +134,45 @@ def tmpfs(lab, wanted):
     return 0
 
 
+def sweep(lab, wanted):
+    """Points that fit one by one and not together are refused before any is trained."""
+    disk = mount(lab, "16m")
+    if disk is None:
+        return SKIPPED
+    rates = "sweep.train.learning_rate=[0.003,0.004%s]"
+    try:
+        with open(os.path.join(disk, "ballast"), "wb") as f:
+            f.write(bytes(2 << 20))
+        run = os.path.join(disk, "four")
+        code, text = lab.train(run, 2, rates % ",0.005,0.006")
+        require(code == 5 and names_figures(text, run), "a disk too small for a sweep: exit %d: %s" % (code, text))
+        require(not glob.glob(run + "/point-*/fold-*/*.ckpt"), "a sweep that does not fit has trained")
+        two = ("train.epochs=80", rates % "")
+        run = os.path.join(disk, "two")
+        points = [os.path.join(run, "point-00%d" % point) for point in range(2)]
+        code, text = fill_under_job(lab, disk, run, points, 2, *two)
+        require(code == 5 and names_figures(text, run), "a disk that fills up under two lanes: exit %d: %s" % (code, text))
+        require(not leftovers(run), "left behind: %s" % leftovers(run))
+        code, text = lab.train(run, 2, *two)
+        require(text.count("goes on at step") == 2, "the next job starts anew: " + text)
+        whole = os.path.join(lab.work, "sweep")
+        code, text = lab.train(whole, 2, *two)
+        for point in points:
+            same(lab, checksums(os.path.join(whole, os.path.basename(point))), point, code, text)
+        same(lab, wanted, os.path.join(lab.work, "whole"), 0, "")
+    finally:
+        subprocess.run(["umount", disk], check=True)
+    print("small disks of sweeps: 2 jobs ended with 5, 1 went on, 0 failed")
+    return 0
+
+
 def main():
     with scratch() as work:
         lab = Lab(sys.argv[1], work)
         whole = os.path.join(work, "whole")
         code, text = lab.train(whole, 1)
         require(code == 0, "the undisturbed job: exit %d: %s" % (code, text))
-        sys.exit({"clocks": clocks, "descriptors": descriptors, "tmpfs": tmpfs}[sys.argv[2]](lab, checksums(whole)))
+        sys.exit({"clocks": clocks, "descriptors": descriptors, "tmpfs": tmpfs, "sweep": sweep}[sys.argv[2]](lab, checksums(whole)))
 
 
 main()

@@ -191,6 +191,32 @@ through) # a rank whose lane is through: a signal to it stops the others, and it
   [ "$code" = 8 ] || { cat stuck.log >&2; fail "SIGSTOP of a rank whose lane is through: exit $code, expected 8"; }
   grep -q "rank 1 on host .* stopped answering: last heard" stuck.log || { cat stuck.log >&2; fail "it is not named"; }
   ;;
+killed) # a point that is under way when the coordinator dies: its next turn is behind the others'
+  make_cells
+  train sweep.yaml whole 2
+  "$program" train sweep.yaml --run run --workers 1 "${options[@]}" --set run.coordinator=rank >out 2>run.log &
+  job=$!
+  for _ in $(seq 1 6000); do
+    [ ! -e run/point-000/fold-0 ] || break
+    kill -0 "$job" 2>/dev/null || break
+    read -r -t 0.01 <> <(:) || true
+  done
+  read -ra ranks <<<"$(ranks_of "$job" | tr '\n' ' ')"
+  [ "${#ranks[@]}" = 2 ] || { cat run.log >&2; fail "the first point was not begun"; }
+  kill -KILL "${ranks[0]}"
+  code=0
+  wait "$job" || code=$?
+  [ "$code" = 137 ] || { cat run.log >&2; fail "KILL of the coordinator: exit $code, expected 137"; }
+  for _ in $(seq 1 3000); do
+    pgrep -f -- "--run run " >/dev/null || break
+    read -r -t 0.01 <> <(:) || true
+  done
+  train sweep.yaml run 1
+  turns="$(grep -o 'point-00[0-3]: train.learning_rate' run.log | grep -o '00[0-3]' | tr '\n' ' ')"
+  [ "$turns" = "002 001 003 000 " ] || fail "the points' turns: $turns"
+  same_points whole run
+  cmp whole/sweep.json run/sweep.json || fail "another report"
+  ;;
 fails) # a point that diverges: named, with its code; the others keep what they have
   make_cells
   diverging=(--set "sweep.train.learning_rate=[2e-3, 1e30]" --set train.schedule=constant)

@@ -38,6 +38,9 @@ static void room_is_needed_for_what_is_not_there_yet(void **state)
     cf_space s = {.dir = folder, .n_folds = 3, .only_fold = -1, .checkpoint_bytes = SIZE};
     int64_t rest = needed(&(cf_space){.dir = folder, .n_folds = 3, .only_fold = -1});
     assert_int_equal(needed(&s) - rest, 9 * SIZE); /* two kept and a new one, of each fold */
+    s.at_rest = true;
+    assert_int_equal(needed(&s) - rest, 6 * SIZE);
+    s.at_rest = false;
     put("fold-0", "checkpoint-5.ckpt", SIZE);
     put("fold-0", "checkpoint-9.ckpt", SIZE);
     put("fold-1", "checkpoint-5.ckpt", SIZE);
