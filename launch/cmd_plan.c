@@ -418,6 +418,11 @@ static cf_err plan(const plan_options *o)
     cf_sweep sweep;
     cf_err read = cf_sweep_read(o->config_path, &o->overrides, &sweep);
     if (read == CF_OK && sweep.n_points > 0 && !o->simulate.wanted) return plan_sweep(o, &sweep);
+    if (read == CF_OK && sweep.n_points > 0)
+        read = cf_fail(CF_E_USAGE,
+                       "plan: --simulate is of one run, %s has a sweep of %d points; give it a "
+                       "configuration without section sweep",
+                       o->config_path, sweep.n_points);
     cf_sweep_fini(&sweep);
     return read == CF_OK ? plan_one(o) : read;
 }

@@ -127,6 +127,9 @@ static cf_err report(const char *dir, const report_options *o)
                            "%s: a sweep; how many resamples its comparisons take follows from the "
                            "number of its points",
                            dir);
+        if (scheme)
+            return cf_fail(CF_E_USAGE, "%s: a sweep; its points keep the scheme of their runs",
+                           dir);
         return report_sweep(dir, o->json);
     }
     if (scheme == NULL) {

@@ -36,10 +36,10 @@ static cf_err find_key(cf_yaml_node at, const char *path, const cf_key **key)
                             "%s cannot be in a sweep: its points share one cells file and one "
                             "split, so that they can be compared image by image",
                             path);
-    if (!cf_key_changes_result(*key))
-        return cf_yaml_fail(at, "%s cannot be in a sweep: it does not change a result", path);
     if ((*key)->type == CF_KEY_TEXT)
         return cf_yaml_fail(at, "%s cannot be in a sweep: it is a text", path);
+    if (!cf_key_changes_result(*key))
+        return cf_yaml_fail(at, "%s cannot be in a sweep: it does not change a result", path);
     return CF_OK;
 }
 

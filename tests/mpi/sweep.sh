@@ -289,6 +289,9 @@ plan)
   code=0
   "$program" plan sweep.yaml --workers 2 "${options[@]}" --set 'sweep.train.batch=[32, 20]' >out 2>err || code=$?
   [ "$code" = 2 ] && grep -q "point-001: sweep.yaml: train.batch is 20" err || fail "exit $code: $(cat err)"
+  code=0
+  "$program" plan sweep.yaml --simulate --workers 2,4 "${options[@]}" >out 2>err || code=$?
+  [ "$code" = 2 ] && grep -q "simulate is of one run, sweep.yaml has a sweep of 4 points" err || fail "exit $code: $(cat err)"
   ;;
 refused)
   make_cells
@@ -296,6 +299,8 @@ refused)
   refuse 2 "bad.yaml:2:31: train.learning_rate is" bad.yaml --run run "${options[@]}"
   printf 'sweep:\n  data.folds: [3, 5]\n' >bad.yaml
   refuse 2 "bad.yaml:2:3: data.folds cannot be in a sweep" bad.yaml --run run "${options[@]}"
+  printf 'sweep:\n  model.init: [a.safetensors, b.safetensors]\n' >bad.yaml
+  refuse 2 "bad.yaml:2:3: model.init cannot be in a sweep: it is a text" bad.yaml --run run "${options[@]}"
   printf 'train:\n  micro_batch: 8\nsweep:\n  train.batch: [16, 20]\n' >bad.yaml
   refuse 2 "point-001 (train.batch 20): bad.yaml: train.batch is 20; expected a multiple" bad.yaml --run run "${options[@]}"
   refuse 2 "--set sweep.train.epochs:1:2: train.epochs is" sweep.yaml --run run "${options[@]}" --set 'sweep.train.epochs=[0]'
@@ -308,6 +313,9 @@ refused)
   refuse 2 "the folder of a single run" sweep.yaml --run single "${options[@]}"
   train sweep.yaml run 2
   refuse 2 "the folder of a sweep" alone.yaml --run run "${options[@]}"
+  code=0
+  "$program" report run --scheme bm7 >out 2>err || code=$?
+  [ "$code" = 2 ] && grep -q "its points keep the scheme" err || fail "report --scheme: exit $code: $(cat err)"
   refuse 2 "'  train.learning_rate: [0.002, 0.005]' there, '  train.learning_rate: [0.002, 0.004]' now" \
     sweep.yaml --run run "${options[@]}" --set 'sweep.train.learning_rate=[2e-3, 4e-3]'
   refuse 2 "'  weight_decay: 0.01' there, '  weight_decay: 0.02' now" \
