@@ -3,6 +3,7 @@
 #include <math.h>
 #include <stdarg.h>
 #include <stdio.h>
+#include <string.h>
 
 #include "coordinator/html.h"
 #include "coordinator/page_parts.h"
@@ -121,6 +122,18 @@ static void put_header(cf_buf *out, const char *title, bool number)
     cf_buf_printf(out, "</th>");
 }
 
+/* "train.learning_rate": may be broken behind the dot, so that tables of many keys stay narrow. */
+static void put_key_header(cf_buf *out, const char *key)
+{
+    const char *dot = strchr(key, '.');
+    int n = dot != NULL ? (int)(dot - key) + 1 : 0;
+    cf_buf_printf(out, "<th scope=\"col\">");
+    cf_html_textf(out, "%.*s", n, key);
+    cf_buf_printf(out, "<wbr/>");
+    cf_html_text(out, key + n);
+    cf_buf_printf(out, "</th>");
+}
+
 /* value: what the table is sorted by; NaN sorts last. */
 CF_PRINTF(3, 4) static void put_cell(cf_buf *out, double value, const char *fmt, ...)
 {
@@ -151,7 +164,7 @@ static void put_figures(const cf_sweep_results *r, const cf_sweep_ranking *ranki
     begin_table(out, "Mean ± SD over folds");
     put_header(out, "rank", true);
     put_header(out, "point", false);
-    for (int a = 0; a < r->sweep.n_axes; a++) put_header(out, r->sweep.axes[a].path, false);
+    for (int a = 0; a < r->sweep.n_axes; a++) put_key_header(out, r->sweep.axes[a].path);
     for (int f = 0; f < CF_SWEEP_FIGURES; f++) put_header(out, cf_sweep_figures[f].title, true);
     cf_buf_printf(out, "</tr></thead>\n<tbody>\n");
     for (int i = 0; i < ranking->n_ranked; i++) {
@@ -238,18 +251,24 @@ static void put_title(const cf_sweep_results *r, const cf_sweep_ranking *ranking
                        "</ul></nav>\n<main>\n");
 }
 
+/* All of them in one sentence, then why some failed. */
 static void put_unfinished(const cf_sweep_results *r, cf_buf *out)
 {
+    const char *before = "<p class=\"note\" id=\"unfinished\">Not finished: ";
+    char name[32];
     for (int point = 0; point < r->sweep.n_points; point++) {
-        char name[32];
         if (r->rows[point].finished) continue;
         cf_sweep_name(point, name);
-        cf_buf_printf(out, "<p class=\"note\">%s is not finished", name);
-        if (r->rows[point].error[0] != '\0') {
-            cf_buf_printf(out, ": ");
-            cf_html_text(out, r->rows[point].error);
-        }
-        cf_buf_printf(out, ".</p>\n");
+        cf_buf_printf(out, "%s%s", before, name);
+        before = ", ";
+    }
+    if (r->n_finished < r->sweep.n_points) cf_buf_printf(out, ".</p>\n");
+    for (int point = 0; point < r->sweep.n_points; point++) {
+        if (r->rows[point].finished || r->rows[point].error[0] == '\0') continue;
+        cf_sweep_name(point, name);
+        cf_buf_printf(out, "<p class=\"note failed\">%s failed: ", name);
+        cf_html_text(out, r->rows[point].error);
+        cf_buf_printf(out, "</p>\n");
     }
 }
 

@@ -35,8 +35,7 @@ function makeSortable(table) {
   Array.prototype.forEach.call(table.tHead.rows[0].cells, function (cell, column) {
     var button = document.createElement("button");
     button.type = "button";
-    button.textContent = cell.textContent;
-    cell.textContent = "";
+    while (cell.firstChild) button.appendChild(cell.firstChild); /* with the places to break it */
     cell.appendChild(button);
     button.addEventListener("click", function () { sortTable(table, column); });
   });
