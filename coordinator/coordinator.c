@@ -157,21 +157,13 @@ static cf_err take_hello(coordinator *c, const cf_message *m)
 /* ---- stopping ---------------------------------------------------------------------------------
  */
 
-/* What another lane was asked concerns this one, too, and the other way round. */
-static void exchange_stop(coordinator *c)
-{
-    char reason[sizeof c->stop.reason];
-    cf_stop_word *word = c->job->lane != NULL ? c->job->lane->stop : NULL;
-    if (word == NULL) return;
-    if (c->stop.asked) cf_stop_word_say(word, c->stop.reason);
-    if (cf_stop_word_heard(word, reason)) cf_stop_ask(&c->stop, "%s", reason);
-}
-
-/* Looks for a reason to stop. */
+/* Looks for a reason to stop. What another lane was asked concerns this one, too, and the other way
+ * round. */
 static void ask_stop(coordinator *c)
 {
     cf_stop *s = &c->stop;
-    char storage[32];
+    cf_stop_word *word = c->job->lane != NULL ? c->job->lane->stop : NULL;
+    char storage[32], heard[sizeof s->reason];
     int number = c->job->signal_caught != NULL ? c->job->signal_caught() : 0;
     double left = cf_walltime_left(c->walltime);
     double needed = cf_stop_needed(s, (double)c->job->config->run_stop_margin);
@@ -179,7 +171,9 @@ static void ask_stop(coordinator *c)
         cf_stop_ask(s, "signal %s at the coordinator", cf_signal_name(number, storage));
     if (left < needed)
         cf_stop_ask(s, "the job's time ends in %.0f s; %.0f s are kept free", left, needed);
-    exchange_stop(c);
+    if (word == NULL) return;
+    if (s->asked) cf_stop_word_say(word, s->reason);
+    if (cf_stop_word_heard(word, heard)) cf_stop_ask(s, "%s", heard);
 }
 
 /* Tells all workers once there is one. */
@@ -403,9 +397,11 @@ static cf_err check_space(const coordinator *c)
 static cf_err prepare(coordinator *c)
 {
     const cf_coordinator_job *job = c->job;
+    const cf_run_lock_times times = cf_run_lock_times_default();
     int64_t limit = 0;
     CF_TRY(cf_cells_open(job->config->data_cells, &c->cells));
     CF_TRY(cf_run_folder_take(job->run_dir, job->only_fold, job->config, &c->cells, &c->run));
+    if (job->sweep_dir != NULL) CF_TRY(cf_run_lock_look(job->sweep_dir, &times));
     CF_TRY(plan_grid(c));
     CF_TRY(check_space(c));
     CF_TRY(cf_gather_init(&c->gather, &c->cells, c->run.fold_of, c->run.n_folds));

@@ -35,6 +35,8 @@ typedef struct cf_coordinator_job {
     int n_workers;
     const cf_config *config;    /* effective and valid; data.cells is an absolute path; borrowed */
     const char *run_dir;        /* absolute; borrowed */
+    const char *sweep_dir;      /* of a point that is trained alone: its lock is looked at when the
+                                   run's own is held; borrowed; NULL: none */
     int only_fold;              /* -1: all folds */
     cf_grid_cost cost;          /* the planner's estimate; n_folds is filled in here */
     int64_t checkpoint_bytes;   /* of one fold: is there room for the job's? */

@@ -6,6 +6,7 @@
 #include <unistd.h>
 
 #include "coordinator/run_folder.h"
+#include "coordinator/run_lock.h"
 #include "kernels/base/log.h"
 #include "proto/control.h"
 
@@ -29,17 +30,6 @@ static cf_err other_sweep(const char *path, const char *then, const char *now)
                    path, (int)line_length(then), then, (int)line_length(now), now);
 }
 
-static cf_err check_same(const char *path, const cf_buf *now)
-{
-    char *then = NULL;
-    size_t n = 0;
-    CF_TRY(cf_file_read(path, SWEEP_MAX_BYTES, &then, &n));
-    cf_err err =
-        strcmp(then, cf_buf_text(now)) == 0 ? CF_OK : other_sweep(path, then, cf_buf_text(now));
-    free(then);
-    return err;
-}
-
 bool cf_sweep_folder_is_one(const char *dir)
 {
     char path[CF_PATH_MAX];
@@ -55,6 +45,78 @@ static cf_err expect_no_run(const char *dir)
                    dir);
 }
 
+cf_err cf_sweep_folder_point(const char *dir, int point, char path[CF_PATH_MAX])
+{
+    char name[32];
+    cf_sweep_name(point, name);
+    return cf_path_join(path, CF_PATH_MAX, dir, name);
+}
+
+static cf_err is_there(const char *dir, const char *file, bool *all)
+{
+    char path[CF_PATH_MAX];
+    CF_TRY(cf_path_join(path, sizeof path, dir, file));
+    *all = *all && cf_path_exists(path);
+    return CF_OK;
+}
+
+static cf_err begun(const char *dir, bool *trained)
+{
+    bool has_fold = false, has_yaml = true;
+    for (int fold = 0; fold < CF_MAX_FOLDS && !has_fold; fold++) {
+        char name[32];
+        snprintf(name, sizeof name, "fold-%d", fold);
+        has_fold = true;
+        CF_TRY(is_there(dir, name, &has_fold));
+    }
+    CF_TRY(is_there(dir, "run.yaml", &has_yaml));
+    *trained = has_fold && has_yaml;
+    return CF_OK;
+}
+
+/* No point was begun, and nobody is about to: CF_E_BUSY. */
+static cf_err is_untouched(const char *dir, bool *untouched)
+{
+    const cf_run_lock_times times = cf_run_lock_times_default();
+    char path[CF_PATH_MAX];
+    bool trained = false;
+    *untouched = false;
+    for (int point = 0; point < CF_SWEEP_MAX_POINTS; point++) {
+        CF_TRY(cf_sweep_folder_point(dir, point, path));
+        CF_TRY(begun(path, &trained));
+        if (trained) return CF_OK;
+    }
+    for (int point = 0; point < CF_SWEEP_MAX_POINTS; point++) {
+        CF_TRY(cf_sweep_folder_point(dir, point, path));
+        CF_TRY(cf_run_lock_look(path, &times));
+    }
+    *untouched = true;
+    return CF_OK;
+}
+
+/* Another sweep gives way where nothing of it was trained. */
+static cf_err replace(const char *dir, const char *path, const char *then, const cf_buf *now)
+{
+    bool untouched = false;
+    if (strcmp(then, cf_buf_text(now)) == 0) return CF_OK;
+    CF_TRY(is_untouched(dir, &untouched));
+    if (!untouched) return other_sweep(path, then, cf_buf_text(now));
+    cf_log_info("%s: nothing was trained there yet, it starts anew", dir);
+    for (int point = 0; point < CF_SWEEP_MAX_POINTS; point++)
+        cf_sweep_folder_forget_error(dir, point);
+    return cf_file_save(path, now->data, now->len);
+}
+
+static cf_err open_old(const char *dir, const char *path, const cf_buf *now)
+{
+    char *then = NULL;
+    size_t n = 0;
+    CF_TRY(cf_file_read(path, SWEEP_MAX_BYTES, &then, &n));
+    cf_err err = replace(dir, path, then, now);
+    free(then);
+    return err;
+}
+
 cf_err cf_sweep_folder_open(const char *dir, const cf_sweep *sweep)
 {
     char path[CF_PATH_MAX];
@@ -65,17 +127,10 @@ cf_err cf_sweep_folder_open(const char *dir, const cf_sweep *sweep)
     cf_sweep_write(sweep, &text);
     cf_err err = cf_buf_check(&text);
     if (err == CF_OK)
-        err = cf_path_exists(path) ? check_same(path, &text)
+        err = cf_path_exists(path) ? open_old(dir, path, &text)
                                    : cf_file_save(path, text.data, text.len);
     cf_buf_fini(&text);
     return err;
-}
-
-cf_err cf_sweep_folder_point(const char *dir, int point, char path[CF_PATH_MAX])
-{
-    char name[32];
-    cf_sweep_name(point, name);
-    return cf_path_join(path, CF_PATH_MAX, dir, name);
 }
 
 /* ---- errors -----------------------------------------------------------------------------------
@@ -123,14 +178,6 @@ cf_err cf_sweep_folder_error(const char *dir, int point, cf_buf *text)
 /* ---- what is there ----------------------------------------------------------------------------
  */
 
-static cf_err is_there(const char *dir, const char *file, bool *all)
-{
-    char path[CF_PATH_MAX];
-    CF_TRY(cf_path_join(path, sizeof path, dir, file));
-    *all = *all && cf_path_exists(path);
-    return CF_OK;
-}
-
 /* How the last job of a run ended, as its log has it. */
 typedef enum ending { NO_JOB, ENDED, STOPPED, BROKEN_OFF } ending;
 
@@ -166,20 +213,6 @@ cf_err cf_sweep_folder_broken_off(const char *point_dir, bool *broken_off)
     *broken_off = false;
     CF_TRY(find_ending(point_dir, &e));
     *broken_off = e == BROKEN_OFF;
-    return CF_OK;
-}
-
-static cf_err begun(const char *dir, bool *trained)
-{
-    bool has_fold = false, has_yaml = true;
-    for (int fold = 0; fold < CF_MAX_FOLDS && !has_fold; fold++) {
-        char name[32];
-        snprintf(name, sizeof name, "fold-%d", fold);
-        has_fold = true;
-        CF_TRY(is_there(dir, name, &has_fold));
-    }
-    CF_TRY(is_there(dir, "run.yaml", &has_yaml));
-    *trained = has_fold && has_yaml;
     return CF_OK;
 }
 

@@ -6,8 +6,9 @@
 #include "proto/cells.h"
 #include "proto/sweep.h"
 
-/* Makes the folder and its sweep.yaml, or finds it there. CF_E_USAGE, with the difference, for
- * another sweep, and for the folder of a single run. */
+/* Makes the folder and its sweep.yaml, or finds it there; another sweep there of which nothing was
+ * trained gives way. CF_E_USAGE, with the difference, for another sweep, and for the folder of a
+ * single run; CF_E_BUSY where a job is about to train a point of another one. */
 CF_CHECKED cf_err cf_sweep_folder_open(const char *dir, const cf_sweep *sweep);
 /* Whether a folder has a sweep.yaml. */
 bool cf_sweep_folder_is_one(const char *dir);

@@ -9,6 +9,7 @@
 #include <unistd.h>
 
 #include "coordinator/coordinator.h"
+#include "coordinator/sweep_folder.h"
 #include "coordinator/sweep_report.h"
 #include "kernels/backend.h"
 #include "kernels/base/log.h"
@@ -25,6 +26,8 @@
 #include "worker/worker.h"
 
 #define ABORT_GRACE_NS (5LL * 1000000000)
+
+enum { TEXT_MAX = 2048 }; /* of an error, at most */
 
 typedef struct train_options {
     cf_train_wishes wishes;
@@ -126,12 +129,21 @@ static cf_err run_worker(const cf_job *job, MPI_Comm workers)
     return err;
 }
 
-/* A point is done, perhaps the last one. */
-static cf_err report_sweep(const char *point_dir)
+/* A point that is trained alone has ended. What went wrong is for the sweep's report, and for the
+ * turn that a job of all points gives it; the last point writes that report. */
+static cf_err end_point(const cf_train_wishes *w, const char *sweep_dir, cf_err err)
 {
-    char dir[CF_PATH_MAX];
-    snprintf(dir, sizeof dir, "%.*s", (int)(strrchr(point_dir, '/') - point_dir), point_dir);
-    return cf_sweep_report_if_whole(dir);
+    int point = (int)w->only_point;
+    bool failed = err != CF_OK && err != CF_E_REQUEUE && err != CF_E_BUSY && err != CF_E_USAGE;
+    if (failed) {
+        char text[TEXT_MAX];
+        snprintf(text, sizeof text, "%s", cf_err_text());
+        cf_sweep_folder_note_error(sweep_dir, point, text);
+        return cf_fail(err, "%s", text);
+    }
+    if (err != CF_OK) return err;
+    if (w->only_fold < 0) cf_sweep_folder_forget_error(sweep_dir, point);
+    return cf_sweep_report_if_whole(sweep_dir);
 }
 
 /* The coordinator's thread or rank: prepares, runs, prints. OK or REQUEUE; ends the whole job on an
@@ -139,9 +151,12 @@ static cf_err report_sweep(const char *point_dir)
 static cf_err run_coordinator(const cf_train_wishes *wishes, const cf_job *job, bool thread)
 {
     cf_train_job *t = NULL;
+    char sweep_dir[PATH_MAX];
+    bool point = wishes->only_point >= 0;
     cf_buf table = {0};
     cf_err err = cf_new(&t, 1, sizeof *t);
     if (err == CF_OK) err = cf_train_prepare(wishes, t);
+    if (err == CF_OK && point) err = cf_train_open_sweep(wishes, sweep_dir);
     if (err == CF_OK) {
         cf_report_images images;
         cf_report_source source;
@@ -152,6 +167,7 @@ static cf_err run_coordinator(const cf_train_wishes *wishes, const cf_job *job, 
             .n_workers = thread ? job->size : job->size - 1,
             .config = &t->config,
             .run_dir = t->run_dir,
+            .sweep_dir = point ? sweep_dir : NULL,
             .only_fold = (int)wishes->only_fold,
             .cost = t->cost,
             .checkpoint_bytes = t->checkpoint_bytes,
@@ -161,7 +177,7 @@ static cf_err run_coordinator(const cf_train_wishes *wishes, const cf_job *job, 
         };
         err = cf_coordinator_run(&c, &table);
         cf_report_images_fini(&images);
-        if (err == CF_OK && wishes->only_point >= 0) err = report_sweep(t->run_dir);
+        if (point) err = end_point(wishes, sweep_dir, err);
     }
     if (err != CF_OK && err != CF_E_REQUEUE) {
         cf_log_error("%s", cf_err_text());

@@ -158,7 +158,6 @@ cf_err cf_train_prepare(const cf_train_wishes *w, cf_train_job *job)
 {
     cf_sweep sweep;
     char dir[PATH_MAX];
-    const cf_run_lock_times times = cf_run_lock_times_default();
     CF_TRY(locate_run(w->run_dir, dir, sizeof dir));
     cf_err err = cf_sweep_read(w->config_path, &w->sets, &sweep);
     if (err == CF_OK && sweep.n_points == 0) {
@@ -169,9 +168,19 @@ cf_err cf_train_prepare(const cf_train_wishes *w, cf_train_job *job)
         err = check_wishes(w, &sweep);
         int point = w->only_point < 0 ? 0 : (int)w->only_point;
         if (err == CF_OK) err = prepare_point(w, &sweep, dir, point, job);
-        if (err == CF_OK) err = cf_sweep_folder_open(dir, &sweep);
-        if (err == CF_OK) err = cf_run_lock_look(dir, &times); /* a job of all points */
     }
+    cf_sweep_fini(&sweep);
+    return err;
+}
+
+cf_err cf_train_open_sweep(const cf_train_wishes *w, char *dir)
+{
+    cf_sweep sweep;
+    const cf_run_lock_times times = cf_run_lock_times_default();
+    CF_TRY(locate_run(w->run_dir, dir, PATH_MAX));
+    cf_err err = cf_sweep_read(w->config_path, &w->sets, &sweep);
+    if (err == CF_OK) err = cf_run_lock_look(dir, &times); /* a job of all points */
+    if (err == CF_OK) err = cf_sweep_folder_open(dir, &sweep);
     cf_sweep_fini(&sweep);
     return err;
 }

@@ -26,10 +26,12 @@ typedef struct cf_train_job {
 } cf_train_job;
 
 /* All that can be found wrong with one run before a rank is started: of the configuration, or of
- * point only_point of its sweep, whose folder is made then. CF_E_USAGE also for a point or a fold
- * that does not go with the configuration, CF_E_BUSY for a point
- * of a sweep that a job of all points trains. */
+ * point only_point of its sweep. CF_E_USAGE also for a point or a fold that does not go with the
+ * configuration. Writes nothing. */
 CF_CHECKED cf_err cf_train_prepare(const cf_train_wishes *w, cf_train_job *job);
+/* The sweep's folder, for point only_point: makes or opens it; dir: [PATH_MAX], its absolute path.
+ * CF_E_BUSY while a job of all points trains there. */
+CF_CHECKED cf_err cf_train_open_sweep(const cf_train_wishes *w, char *dir);
 
 /* The points of a sweep as jobs. */
 typedef struct cf_train_sweep {

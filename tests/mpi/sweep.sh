@@ -238,6 +238,14 @@ fails) # a point that diverges: named, with its code; the others keep what they 
   "$program" report run >report.out
   grep -q "Not finished: point-002, point-003 of 4" report.out || fail "who is missing is not named"
   grep -q "$(basename "$first" .error) failed: .*step" report.out || fail "why it is missing is not told: $(cat report.out)"
+  # a task of an array that fails says so, too, and what a later one mends is forgotten
+  rm "$first" run/point-002.error run/point-003.error 2>/dev/null || true
+  refuse 7 "fold" sweep.yaml --run run --workers 1 "${options[@]}" "${diverging[@]}" --point 3
+  grep -q "rank [0-9] on .*: fold" run/point-003.error || fail "why the point of a task failed is not noted"
+  "$program" report run | grep -q "point-003 failed: .*fold" || fail "the report does not tell of it"
+  echo "a full disk" >run/point-001.error
+  train sweep.yaml run 1 "${diverging[@]}" --point 1
+  [ ! -e run/point-001.error ] || fail "the error of a finished point is left"
   for n in 1 2 3; do # both lanes diverge at about the same time: one of them ends the job
     code=0
     "$program" train sweep.yaml --run "both$n" --workers 2 "${options[@]}" --set train.schedule=constant \
@@ -308,10 +316,17 @@ refused)
   refuse 2 "expected --point N with it" sweep.yaml --run run "${options[@]}" --fold 0
   refuse 2 "has points 0 to 3" sweep.yaml --run run "${options[@]}" --point 4
   refuse 2 "has no section sweep" alone.yaml --run run "${options[@]}" --point 0
+  [ -e /dev/nvidia0 ] || refuse 6 "cuda" sweep.yaml --run run "${options[@]}" --point 0 --set run.device=cuda
   [ ! -e run ] || fail "a refused sweep has made a folder"
   train alone.yaml single 1
   refuse 2 "the folder of a single run" sweep.yaml --run single "${options[@]}"
+  # a sweep of which nothing was trained gives way to another one
+  mkdir run
+  printf 'sweep:\n  train.epochs: [3, 4]\n' >run/sweep.yaml
+  echo "a step of another sweep" >run/point-000.error
   train sweep.yaml run 2
+  grep -q "run: nothing was trained there yet, it starts anew" run.log || fail "nobody says that it starts anew"
+  [ ! -e run/point-000.error ] || fail "an error of another sweep is left"
   refuse 2 "the folder of a sweep" alone.yaml --run run "${options[@]}"
   code=0
   "$program" report run --scheme bm7 >out 2>err || code=$?
