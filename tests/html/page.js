@@ -1,7 +1,7 @@
-/* Looks over a page: a list of faults, each a sentence. Arguments: "contrast" or "structure", and the window's width,
-   which a telephone's browser would otherwise stretch to what the page takes. */
+/* Looks over a page: a list of faults, each a sentence. Arguments: "contrast" or "structure", the window's width,
+   which a telephone's browser would otherwise stretch to what the page takes, and how many texts there are at least. */
 const faults = [];
-const what = arguments[0], width = arguments[1];
+const what = arguments[0], width = arguments[1], texts = arguments[2];
 
 function numbers(color) {
   const canvas = document.createElement("canvas");
@@ -55,7 +55,7 @@ function checkContrast() {
     if (found < wanted && !element.closest("#plot-confusion"))
       faults.push(`contrast ${found.toFixed(2)}, expected ${wanted}: "${element.textContent.slice(0, 40)}"`);
   }
-  if (n < 100) faults.push(`only ${n} texts were looked at`);
+  if (n < texts) faults.push(`only ${n} texts were looked at`);
 }
 
 function checkStructure() {

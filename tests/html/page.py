@@ -22,9 +22,10 @@ TAB, ENTER, RIGHT, DOWN = "\ue004", "\ue007", "\ue014", "\ue015"
 HERE = os.path.dirname(os.path.abspath(__file__))
 LOOK = pathlib.Path(HERE, "page.js").read_text(encoding="utf-8")
 
-FIRST_COLUMN = "return Array.from(document.querySelector('#classes tbody').rows).map(r => r.cells[0].textContent)"
-COLUMN = """const t = document.querySelector('#classes table');
-return Array.from(t.tBodies[0].rows).map(r => r.cells[arguments[0]].dataset.v)"""
+FIRST_COLUMN = """const t = document.querySelector(arguments[0] + ' tbody');
+return Array.from(t.rows).map(r => r.cells[0].textContent)"""
+COLUMN = """const t = document.querySelector(arguments[0] + ' tbody');
+return Array.from(t.rows).map(r => r.cells[arguments[1]].dataset.v)"""
 
 
 def console_is_silent(b):
@@ -58,36 +59,38 @@ def is_sorted(values, falling):
     return known == sorted(known, reverse=falling) and all(values[:len(known)])
 
 
-def table_sorts_by_click(b):
+def table_sorts_by_click(b, section="#classes", column=3):
     faults = []
-    before = b.run(FIRST_COLUMN)
+    before = b.run(FIRST_COLUMN, section)
     for falling, direction in ((True, "descending"), (False, "ascending")):
-        b.run("document.querySelectorAll('#classes thead button')[3].click()")
-        if not is_sorted(b.run(COLUMN, 3), falling):
-            faults.append(f"click: column 3 is not {direction}: {b.run(COLUMN, 3)}")
-        state = b.run("return document.querySelectorAll('#classes thead th')[3].getAttribute('aria-sort')")
+        b.run("document.querySelectorAll(`${arguments[0]} thead button`)[arguments[1]].click()", section, column)
+        values = b.run(COLUMN, section, column)
+        if not is_sorted(values, falling):
+            faults.append(f"click: column {column} is not {direction}: {values}")
+        state = b.run("return document.querySelectorAll(`${arguments[0]} thead th`)[arguments[1]]"
+                      ".getAttribute('aria-sort')", section, column)
         if state != direction:
             faults.append(f"click: aria-sort is {state}, expected {direction}")
-    b.run("document.querySelector('#classes thead button').click()")
-    if sorted(b.run(FIRST_COLUMN)) != sorted(before):
+    b.run("document.querySelector(`${arguments[0]} thead button`).click()", section)
+    if sorted(b.run(FIRST_COLUMN, section)) != sorted(before):
         faults.append("click: rows were lost")
     return faults
 
 
-def table_sorts_by_keyboard(b):
+def table_sorts_by_keyboard(b, section="#classes", column=3):
     """The tab key alone leads to the header, Enter sorts."""
     b.run("document.activeElement.blur(); window.scrollTo(0, 0); document.querySelector('.skip').focus()")
     for _ in range(60):
         b.press(TAB)
-        if b.run("const a = document.activeElement; return a.tagName === 'BUTTON' && !!a.closest('#classes thead') &&"
-                 " a.closest('th').cellIndex === 3"):
+        if b.run("const a = document.activeElement; return a.tagName === 'BUTTON' && !!a.closest(arguments[0] + ' thead')"
+                 " && a.closest('th').cellIndex === arguments[1]", section, column):
             break
     else:
-        return ["keyboard: 60 tabs do not lead to the header of the classes"]
+        return [f"keyboard: 60 tabs do not lead to the header of {section}"]
     style = b.run("const s = getComputedStyle(document.activeElement); return s.outlineStyle + ' ' + s.outlineWidth")
     faults = [] if style.startswith("solid") else [f"keyboard: the focus cannot be seen ({style})"]
     b.press(ENTER)
-    if not is_sorted(b.run(COLUMN, 3), True):
+    if not is_sorted(b.run(COLUMN, section, column), True):
         faults.append("keyboard: Enter does not sort")
     return faults
 
@@ -151,12 +154,12 @@ def shoot(b, out, name, width=WIDTH, height=900, whole=False):
     pathlib.Path(out, f"{name}.png").write_bytes(base64.b64decode(shot["data"]))
 
 
-def look(b, out):
-    """Contrast and structure, in light and dark, on a laptop and on a phone."""
+def look(b, out, texts=100):
+    """Contrast and structure, in light and dark, on a laptop and on a phone; texts: at least so many."""
     faults = []
     for scheme in ("light", "dark"):
         emulate(b, scheme)
-        faults += [f"{scheme}: {fault}" for fault in b.run(LOOK, "contrast", WIDTH)]
+        faults += [f"{scheme}: {fault}" for fault in b.run(LOOK, "contrast", WIDTH, texts)]
         shoot(b, out, scheme, whole=True)
     emulate(b, "light")
     faults += b.run(LOOK, "structure", WIDTH)
