@@ -377,7 +377,7 @@ static void a_long_legend_stays_on_the_canvas(void **state)
 {
     (void)state;
     static const int numbers[] = {20, 22, 59, 60, 61, 1024};
-    static char texts[1024][16];
+    static char texts[1024][24];
     static const char *names[1024];
     static cf_plot_series series[1024];
     static const double x[2] = {0, 1};
