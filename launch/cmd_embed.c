@@ -36,6 +36,15 @@ static bool on_progress(void *progress, int64_t done, int64_t total)
     return cf_signals_caught() == 0;
 }
 
+/* A crew's progress: nothing is shown, a signal stops. */
+static bool on_signal(void *context, int64_t done, int64_t total)
+{
+    (void)context;
+    (void)done;
+    (void)total;
+    return cf_signals_caught() == 0;
+}
+
 static cf_err take_features(const cf_saved *run, const cf_run_cells *data, cf_features *out)
 {
     cf_progress progress;
@@ -52,28 +61,28 @@ static cf_err take_features(const cf_saved *run, const cf_run_cells *data, cf_fe
 /* ---- the picture ------------------------------------------------------------------------------
  */
 
-static cf_err measure(cf_embed *e, int threads)
+static cf_err measure(cf_embed *e)
 {
     const cf_common *c = &e->common;
+    const cf_crew *crew = &e->options.crew;
     int32_t *labels = NULL;
-    cf_neighbours nb = {0}, beside = {0};
+    cf_neighbours near = {0}, beside = {0};
     cf_err err = CF_OK;
     int64_t most = c->n <= EXACT ? 0 : SAMPLE;
-    e->trust_k = 2 * (int64_t)TRUST_K < c->n ? TRUST_K : (int)((c->n - 1) / 2);
     e->trust_n = cf_trustworthiness_rows(c->n, most);
     CF_TRY_GOTO(
-        cf_trustworthiness(c->x, c->n, c->d, e->y, e->trust_k, most, threads, &e->trustworthiness),
+        cf_trustworthiness(c->x, c->n, c->d, e->y, e->trust_k, most, crew, &e->trustworthiness),
         out);
     CF_TRY_GOTO(cf_new(&labels, (size_t)c->n, sizeof *labels), out);
     for (int64_t i = 0; i < c->n; i++) labels[i] = e->cells->labels[e->features.images[i]];
-    CF_TRY_GOTO(cf_neighbours_find(c->x, c->n, c->d, e->trust_k, threads, &nb), out);
-    CF_TRY_GOTO(cf_neighbours_find(e->y, c->n, 2, e->trust_k, threads, &beside), out);
+    CF_TRY_GOTO(cf_neighbours_first(&e->nearest, e->trust_k, &near), out);
+    CF_TRY_GOTO(cf_neighbours_find(e->y, c->n, 2, e->trust_k, crew, &beside), out);
     int n_classes = e->scheme->n_classes;
-    CF_TRY_GOTO(cf_mixing_measure(&nb, e->features.folds, labels, n_classes, &e->space), out);
+    CF_TRY_GOTO(cf_mixing_measure(&near, e->features.folds, labels, n_classes, &e->space), out);
     err = cf_mixing_measure(&beside, e->features.folds, labels, n_classes, &e->picture);
 out:
     cf_neighbours_fini(&beside);
-    cf_neighbours_fini(&nb);
+    cf_neighbours_fini(&near);
     free(labels);
     return err;
 }
@@ -90,11 +99,14 @@ static cf_err make_picture(const wishes *w, const uint8_t *fold_of, cf_embed *e)
         cf_umap_to_length_one(e->common.x, e->common.n, e->common.d);
     }
     CF_TRY(cf_new(&e->y, (size_t)e->common.n * 2, sizeof *e->y));
-    CF_TRY(cf_umap(e->common.x, e->common.n, e->common.d, &e->options, e->y));
+    int64_t n = e->common.n;
+    e->trust_k = 2 * (int64_t)TRUST_K < n ? TRUST_K : (int)((n - 1) / 2);
+    int k = e->options.neighbours - 1 > e->trust_k ? e->options.neighbours - 1 : e->trust_k;
+    CF_TRY(cf_neighbours_find(e->common.x, n, e->common.d, k, &e->options.crew, &e->nearest));
+    CF_TRY(cf_umap(e->common.x, e->common.d, &e->nearest, &e->options, e->y));
     cf_log_info("map of %lld images in %.1f s", (long long)e->common.n,
                 (double)(cf_clock_ns() - start_ns) / 1e9);
-    if (cf_signals_caught() != 0) return cf_fail(CF_E_UNEXPECTED, "interrupted");
-    return measure(e, e->options.threads);
+    return measure(e);
 }
 
 static void describe(const cf_embed *e, const char *dir)
@@ -106,6 +118,9 @@ static void describe(const cf_embed *e, const char *dir)
     else
         printf("%d folds", f->n_folds);
     printf(", %lld features each\n", (long long)f->d);
+    if (e->nearest.approximate)
+        printf("neighbours by features are approximate: %.3f of those of 64 images found\n",
+               e->nearest.found);
     printf("trustworthiness (k = %d, over %lld images): %.4f\n", e->trust_k, (long long)e->trust_n,
            e->trustworthiness);
     printf("of a cell's %d nearest on the map %.3f have its class\n", e->trust_k,
@@ -181,7 +196,7 @@ static cf_err embed(const wishes *w, const char *dir)
         .batch = w->batch,
     };
     CF_TRY_GOTO(cf_predict_run_open(&wanted, dir, run), out);
-    e.options.threads = (int)run->config.run_threads;
+    e.options.crew = (cf_crew){.threads = (int)run->config.run_threads, .progress = on_signal};
     CF_TRY_GOTO(cf_run_cells_open(run, w->cells, &data), out);
     CF_TRY_GOTO(look_before(run, &data, &e), out);
     CF_TRY_GOTO(check_outputs(w, run->dir), out);

@@ -15,6 +15,7 @@ void cf_embed_fini(cf_embed *e)
 {
     cf_features_fini(&e->features);
     cf_common_fini(&e->common);
+    cf_neighbours_fini(&e->nearest);
     free(e->y);
     memset(e, 0, sizeof *e);
 }
@@ -89,6 +90,10 @@ void cf_embed_json(const cf_embed *e, cf_buf *out)
     cf_json_string(&j, "metric", e->options.metric == CF_UMAP_COSINE ? "cosine" : "euclidean");
     cf_json_integer(&j, "epochs", cf_umap_epochs(&e->options, e->features.n));
     cf_json_integer(&j, "seed", e->options.seed);
+    cf_json_object(&j, "neighbours_search");
+    cf_json_boolean(&j, "approximate", e->nearest.approximate);
+    cf_json_number(&j, "found", e->nearest.found);
+    cf_json_end_object(&j);
     cf_json_object(&j, "trustworthiness");
     cf_json_integer(&j, "k", e->trust_k);
     cf_json_integer(&j, "images", e->trust_n);

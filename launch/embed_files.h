@@ -17,6 +17,7 @@ typedef struct cf_embed {
     cf_features features;     /* owned */
     cf_common common;         /* owned */
     cf_umap_options options;  /* of the picture */
+    cf_neighbours nearest;    /* owned, in the common space, enough for map and trust */
     float *y;                 /* owned, [features.n][2] */
     double trustworthiness;   /* of y, in the common space */
     int trust_k;              /* of so many neighbours */
@@ -32,8 +33,9 @@ void cf_embed_fini(cf_embed *e);
 CF_CHECKED cf_err cf_embed_write_csv(const cf_embed *e, const char *dir);
 /* An object: data (as in run.yaml), images, features, components, folds [{fold, checkpoint
  * (proto/map_origin.h), and of several folds shared, trained_by_both, kept, agreement}], neighbors,
- * min_dist, metric, epochs, seed, trustworthiness {k, images, value}, space and picture
- * {same_class, same_fold, chance}. */
+ * neighbours_search {approximate, found}
+ * (cf_neighbours), min_dist, metric, epochs, seed, trustworthiness {k, images, value}, space and
+ * picture {same_class, same_fold, chance}. */
 void cf_embed_json(const cf_embed *e, cf_buf *out);
 CF_CHECKED cf_err cf_embed_write_json(const cf_embed *e, const char *dir);
 /* DIR/plots/embed.png and .svg. */

@@ -26,11 +26,6 @@ struct cf_cpu_tiles {
     void *scratch;         /* owned, enough for both */
 };
 
-int64_t cf_cpu_tiles_stride(int64_t d)
-{
-    return (d + 63) / 64 * 64 + 32; /* an odd number of cache lines */
-}
-
 static cf_err make_ops(cf_cpu_tiles *t, const cf_dnnl_matmul *spec)
 {
     CF_TRY(cf_dnnl_create(&t->engine));
@@ -47,7 +42,7 @@ cf_err cf_cpu_tiles_create(int64_t rows, int64_t columns, int64_t d, cf_cpu_tile
     cf_dnnl_matmul spec = {.rows = rows,
                            .cols = columns,
                            .inner = d,
-                           .a_stride = cf_cpu_tiles_stride(d),
+                           .a_stride = d,
                            .dst_stride = columns,
                            .dtype = CF_BF16,
                            .b_packed = true};

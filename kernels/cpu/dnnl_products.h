@@ -23,11 +23,7 @@ void cf_cpu_tiles_destroy(cf_cpu_tiles *t);
 size_t cf_cpu_tiles_bytes(const cf_cpu_tiles *t);
 /* b: [columns][d] bf16; packed: cf_cpu_tiles_bytes, 64-byte aligned. */
 CF_CHECKED cf_err cf_cpu_tiles_pack(cf_cpu_tiles *t, const uint16_t *b, void *packed);
-/* Elements from one row of `a` to the next: more than d, since rows a power of two apart would
- * share a few places of the cache. */
-int64_t cf_cpu_tiles_stride(int64_t d);
-/* a: [rows][cf_cpu_tiles_stride(d)] bf16, of which d count, 64-byte aligned; out: [rows][columns].
- */
+/* a: [rows][d] bf16, 64-byte aligned; out: [rows][columns]. */
 CF_CHECKED cf_err cf_cpu_tiles_run(cf_cpu_tiles *t, const uint16_t *a, const void *packed,
                                    float *out);
 

@@ -143,9 +143,10 @@ static cf_features make_features(const uint8_t *fold_of)
 
 static double fold_excess(const float *x, int64_t d, const uint8_t *folds, const int32_t *labels)
 {
+    const cf_crew crew = {.threads = 1};
     cf_neighbours nb;
     cf_mixing m;
-    assert_int_equal(cf_neighbours_find(x, N, d, 10, 1, &nb), CF_OK);
+    assert_int_equal(cf_neighbours_find(x, N, d, 10, &crew, &nb), CF_OK);
     assert_int_equal(cf_mixing_measure(&nb, folds, labels, CLASSES, &m), CF_OK);
     cf_neighbours_fini(&nb);
     assert_true(m.same_class > 0.99); /* classes lie 6 apart, their images 1 */

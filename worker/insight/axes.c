@@ -9,7 +9,7 @@
 #include "kernels/cpu/dnnl_products.h"
 #include "kernels/math/philox.h"
 
-enum { ROUNDS = 24, SWEEPS = 60 };
+enum { ROUNDS = 24, ROUGH_ROUNDS = 3, SWEEPS = 60 };
 static const double flat = 1e-12; /* share of the widest axis below which there is none */
 
 /* ---- singular values --------------------------------------------------------------------------
@@ -152,14 +152,14 @@ static void centre(const float *x, search *s, cf_axes *a)
     }
 }
 
-static cf_err iterate(search *s, cf_axes *a)
+static cf_err iterate(search *s, int rounds, cf_axes *a)
 {
     for (int p = 0; p < s->r; p++) {
         cf_rng rng = cf_rng_at(0, 3, 0, (uint32_t)p, CF_PURPOSE_UMAP);
         for (int64_t j = 0; j < s->d; j++) a->axis[p * s->d + j] = cf_rng_uniform(&rng) - 0.5f;
     }
     make_orthonormal(a->axis, s->r, s->d);
-    for (int round = 0; round < ROUNDS; round++) {
+    for (int round = 0; round < rounds; round++) {
         CF_TRY(cf_cpu_products(a->axis, s->r, s->rows, s->n, s->d, s->along));
         CF_TRY(cf_cpu_products(s->along, s->r, s->columns, s->d, s->n, a->axis));
         make_orthonormal(a->axis, s->r, s->d);
@@ -167,7 +167,7 @@ static cf_err iterate(search *s, cf_axes *a)
     return cf_cpu_products(a->axis, s->r, s->rows, s->n, s->d, s->along);
 }
 
-cf_err cf_axes_find(const float *x, int64_t n, int64_t d, int r, cf_axes *out)
+static cf_err find(const float *x, int64_t n, int64_t d, int r, int rounds, cf_axes *out)
 {
     search s = {.n = n, .d = d, .r = r};
     size_t values = 0;
@@ -185,7 +185,7 @@ cf_err cf_axes_find(const float *x, int64_t n, int64_t d, int r, cf_axes *out)
     CF_TRY_GOTO(cf_new(&s.along, (size_t)(r * n), sizeof *s.along), out);
     CF_TRY_GOTO(cf_new(&s.small, 3 * (size_t)(r * r), sizeof *s.small), out);
     centre(x, &s, out);
-    CF_TRY_GOTO(iterate(&s, out), out);
+    CF_TRY_GOTO(iterate(&s, rounds, out), out);
     sort_axes(&s, out);
 out:
     free(s.small);
@@ -193,6 +193,16 @@ out:
     free(s.columns);
     free(s.rows);
     return err;
+}
+
+cf_err cf_axes_find(const float *x, int64_t n, int64_t d, int r, cf_axes *out)
+{
+    return find(x, n, d, r, ROUNDS, out);
+}
+
+cf_err cf_axes_find_roughly(const float *x, int64_t n, int64_t d, int r, cf_axes *out)
+{
+    return find(x, n, d, r, ROUGH_ROUNDS, out);
 }
 
 void cf_axes_fini(cf_axes *a)

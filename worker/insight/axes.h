@@ -24,6 +24,9 @@ typedef struct cf_axes {
 /* The r widest axes of x [n][d], by subspace iteration (Halko, Martinsson, Tropp 2011, algorithm
  * 4.4). 1 <= r <= CF_AXES_MAX, r <= d, n >= 2. Release with fini in any case. */
 CF_CHECKED cf_err cf_axes_find(const float *x, int64_t n, int64_t d, int r, cf_axes *out);
+/* The same after fewer rounds: axes that hold nearly as much of the variance, between which the
+ * narrow ones are not told apart. */
+CF_CHECKED cf_err cf_axes_find_roughly(const float *x, int64_t n, int64_t d, int r, cf_axes *out);
 void cf_axes_fini(cf_axes *a);
 /* y: [n][a->r], the rows of x [n][a->d] less the mean, along each axis. */
 void cf_axes_project(const cf_axes *a, const float *x, int64_t n, double *y);

@@ -6,9 +6,11 @@
 #include <string.h>
 
 #include "kernels/base/mem.h"
+#include "kernels/cpu/dnnl_products.h"
 #include "kernels/cpu/simd.h"
+#include "worker/insight/axes.h"
 
-enum { SAMPLED = 4096, BLOCK = 64, WIDE = 8 };
+enum { SAMPLED = 4096, SAMPLED_FOR_AXES = 2048, BLOCK = 64, WIDE = 8, FEW = 4 };
 
 typedef double wide __attribute__((vector_size(64)));
 typedef float narrow __attribute__((vector_size(32)));
@@ -35,6 +37,17 @@ double cf_rows_distance(const float *a, const float *b, int64_t d)
 {
     wide sum = {0};
     int64_t j = 0;
+    for (; j + FEW * CF_LANES <= d; j += FEW * CF_LANES) {
+        cf_vec few = {0};
+        for (int v = 0; v < FEW; v++) {
+            cf_vec difference =
+                cf_vec_load(a, j + v * CF_LANES, CF_F32) - cf_vec_load(b, j + v * CF_LANES, CF_F32);
+            few = cf_vec_fma(difference, difference, few);
+        }
+        float squares[CF_LANES];
+        cf_vec_store(squares, 0, CF_F32, few);
+        sum += load_wide(squares) + load_wide(squares + WIDE);
+    }
     for (; j + WIDE <= d; j += WIDE) {
         wide difference = load_wide(a + j) - load_wide(b + j);
         sum += difference * difference;
@@ -128,6 +141,71 @@ cf_err cf_rows_init(cf_rows *r, const float *x, int64_t n, int64_t d, cf_rows_ki
     }
 out:
     free(p.mean);
+    return err;
+}
+
+/* ---- narrowed ---------------------------------------------------------------------------------
+ */
+
+typedef struct narrowing {
+    cf_rows *r;
+    const float *x; /* [n][d] */
+    int64_t d;
+    cf_axes axes;
+    float *scratch; /* owned, [threads][BLOCK][d] */
+    float *whole;   /* [n] */
+} narrowing;
+
+static cf_err narrow_block(void *context, int worker, int64_t block)
+{
+    narrowing *p = context;
+    cf_rows *r = p->r;
+    int64_t first = block * BLOCK, n = r->n - first < BLOCK ? r->n - first : BLOCK;
+    float *moved = p->scratch + worker * BLOCK * p->d;
+    for (int64_t i = 0; i < n; i++) {
+        const float *row = p->x + (first + i) * p->d;
+        double whole = 0, square = 0;
+        for (int64_t j = 0; j < p->d; j++) {
+            double away = (double)row[j] - p->axes.mean[j];
+            moved[i * p->d + j] = (float)away;
+            whole += (double)row[j] * (double)row[j];
+            square += away * away;
+        }
+        p->whole[first + i] = (float)whole;
+        r->squares[first + i] = (float)square;
+    }
+    return cf_cpu_products(moved, n, p->axes.axis, r->d, p->d, r->x + first * r->d);
+}
+
+static cf_err find_axes(narrowing *p, int64_t n)
+{
+    int64_t rows = n < SAMPLED_FOR_AXES ? n : SAMPLED_FOR_AXES;
+    float *sample = NULL;
+    CF_TRY(cf_new(&sample, (size_t)rows * (size_t)p->d, sizeof *sample));
+    for (int64_t i = 0; i < rows; i++)
+        memcpy(sample + i * p->d, p->x + i * n / rows * p->d, (size_t)p->d * sizeof *sample);
+    cf_err err = cf_axes_find_roughly(sample, rows, p->d, CF_ROWS_AXES, &p->axes);
+    free(sample);
+    return err;
+}
+
+cf_err cf_rows_narrow(cf_rows *r, const float *x, int64_t n, int64_t d, const cf_crew *crew,
+                      float *whole)
+{
+    narrowing p = {.r = r, .x = x, .d = d, .whole = whole};
+    size_t block = (size_t)BLOCK * (size_t)d;
+    cf_err err = CF_OK;
+    memset(r, 0, sizeof *r);
+    r->n = n;
+    r->d = CF_ROWS_AXES;
+    CF_TRY_GOTO(cf_new(&r->x, (size_t)n * CF_ROWS_AXES, sizeof *r->x), out);
+    CF_TRY_GOTO(cf_new(&r->squares, (size_t)n, sizeof *r->squares), out);
+    CF_TRY_GOTO(cf_new(&p.scratch, (size_t)crew->threads * block, sizeof *p.scratch), out);
+    CF_TRY_GOTO(find_axes(&p, n), out);
+    CF_TRY_GOTO(cf_crew_each(crew, (n + BLOCK - 1) / BLOCK, narrow_block, &p), out);
+out:
+    cf_axes_fini(&p.axes);
+    free(p.scratch);
     return err;
 }
 

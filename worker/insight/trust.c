@@ -96,12 +96,13 @@ int64_t cf_trustworthiness_rows(int64_t n, int64_t most)
 }
 
 cf_err cf_trustworthiness(const float *x, int64_t n, int64_t d, const float *y, int k, int64_t most,
-                          int threads, double *value)
+                          const cf_crew *asked, double *value)
 {
     if (k < 1 || k > CF_NEIGHBOURS_MAX || 2 * (int64_t)k >= n || n > INT32_MAX || d < 1)
         return cf_fail(CF_E_USAGE, "trustworthiness of %d neighbours among %lld rows", k,
                        (long long)n);
-    cf_crew crew = {.threads = cf_crew_size(threads)};
+    cf_crew crew = *asked;
+    crew.threads = cf_crew_size(asked->threads);
     judging t = {.y = y, .k = k};
     t.stride = stride_of(n, most);
     t.n_queries = cf_trustworthiness_rows(n, most);

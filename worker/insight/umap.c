@@ -32,14 +32,10 @@ static void chords_to_cosines(cf_neighbours *nb)
     for (int64_t e = 0; e < nb->n * nb->k; e++) nb->distance[e] *= nb->distance[e] / 2;
 }
 
-static cf_err check(const cf_umap_options *o, int64_t n)
+static cf_err check(const cf_umap_options *o, const cf_neighbours *nb)
 {
-    if (o->neighbours < 2 || o->neighbours > CF_NEIGHBOURS_MAX)
-        return cf_fail(CF_E_USAGE, "%d neighbours: expected 2 to %d", o->neighbours,
-                       CF_NEIGHBOURS_MAX);
-    if (n <= o->neighbours)
-        return cf_fail(CF_E_USAGE, "%lld images are too few for %d neighbours", (long long)n,
-                       o->neighbours);
+    if (o->neighbours < 2 || o->neighbours - 1 > nb->k)
+        return cf_fail(CF_E_USAGE, "%d neighbours: expected 2 to %d", o->neighbours, nb->k + 1);
     if (!(o->spread > 0) || !(o->min_dist >= 0) || o->min_dist > o->spread)
         return cf_fail(CF_E_USAGE, "min_dist %g and spread %g: expected 0 <= min_dist <= spread",
                        o->min_dist, o->spread);
@@ -47,19 +43,20 @@ static cf_err check(const cf_umap_options *o, int64_t n)
     return CF_OK;
 }
 
-cf_err cf_umap(const float *x, int64_t n, int64_t d, const cf_umap_options *options, float *y)
+cf_err cf_umap(const float *x, int64_t d, const cf_neighbours *nb, const cf_umap_options *options,
+               float *y)
 {
-    cf_neighbours nb = {0};
+    cf_neighbours own = {0};
     cf_umap_graph graph = {0};
     cf_err err = CF_OK;
-    CF_TRY(check(options, n));
-    CF_TRY_GOTO(cf_neighbours_find(x, n, d, options->neighbours - 1, options->threads, &nb), out);
-    if (options->metric == CF_UMAP_COSINE) chords_to_cosines(&nb);
-    CF_TRY_GOTO(cf_umap_graph_make(&nb, &graph), out);
+    CF_TRY(check(options, nb));
+    CF_TRY_GOTO(cf_neighbours_first(nb, options->neighbours - 1, &own), out);
+    if (options->metric == CF_UMAP_COSINE) chords_to_cosines(&own);
+    CF_TRY_GOTO(cf_umap_graph_make(&own, &graph), out);
     CF_TRY_GOTO(cf_umap_start(x, d, &graph, options, y), out);
     CF_TRY_GOTO(cf_umap_layout(&graph, options, y), out);
 out:
     cf_umap_graph_fini(&graph);
-    cf_neighbours_fini(&nb);
+    cf_neighbours_fini(&own);
     return err;
 }

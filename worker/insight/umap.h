@@ -19,7 +19,7 @@ typedef struct cf_umap_options {
     double spread;   /* scale of the picture, above 0 */
     int epochs;      /* 0: 500, or 200 for more than 10,000 rows */
     uint32_t seed;
-    int threads; /* 0: one a core */
+    cf_crew crew; /* threads 0: one a core */
 } cf_umap_options;
 
 /* Euclidean, 15 neighbours, min_dist 0.1, spread 1. */
@@ -53,9 +53,10 @@ void cf_umap_curve(double min_dist, double spread, double *a, double *b);
 CF_CHECKED cf_err cf_umap_layout(const cf_umap_graph *graph, const cf_umap_options *options,
                                  float *y);
 
-/* x: [n][d] float, n above options->neighbours; y: [n][2], written. CF_E_USAGE for options out of
- * range. */
-CF_CHECKED cf_err cf_umap(const float *x, int64_t n, int64_t d, const cf_umap_options *options,
-                          float *y);
+/* x: [n][d] float; nb: of its rows, options->neighbours - 1 or more of each, Euclidean; y: [n][2],
+ * written. CF_E_USAGE for options out of range; CF_E_UNEXPECTED "interrupted" when the crew's
+ * progress() said stop. */
+CF_CHECKED cf_err cf_umap(const float *x, int64_t d, const cf_neighbours *nb,
+                          const cf_umap_options *options, float *y);
 
 #endif
