@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "coordinator/folds_make.h"
+#include "kernels/base/mem.h"
 #include "worker/models.h"
 #include "worker/weight_start.h"
 
@@ -91,6 +92,24 @@ cf_err cf_setup_init(cf_setup *setup, const char *config_path, const cf_strings 
     if (found) CF_TRY(cf_cells_open(config->data_cells, &setup->cells));
     setup->has_cells = found;
     return find_scheme(setup, scheme);
+}
+
+cf_err cf_setup_vary(cf_setup *setup, const cf_strings *overrides)
+{
+    cf_config *config = NULL;
+    CF_TRY(cf_new(&config, 1, sizeof *config));
+    cf_config_defaults(config);
+    cf_err err = cf_config_read(setup->config.path, config);
+    for (size_t i = 0; i < overrides->n && err == CF_OK; i++)
+        err = cf_config_set(config, overrides->items[i]);
+    if (err == CF_OK) err = cf_config_validate(config);
+    /* absolute already */
+    strcpy(config->data_cells, setup->config.data_cells);
+    strcpy(config->data_folds_file, setup->config.data_folds_file);
+    strcpy(config->model_init, setup->config.model_init);
+    if (err == CF_OK) setup->config = *config;
+    free(config);
+    return err;
 }
 
 cf_err cf_setup_folds(const cf_setup *setup, int *n_folds)

@@ -26,6 +26,9 @@ typedef struct cf_setup {
  * in any case. */
 CF_CHECKED cf_err cf_setup_init(cf_setup *setup, const char *config_path,
                                 const cf_strings *overrides, const char *scheme);
+/* The same file with other overrides, for the points of a sweep: they differ in no path and in no
+ * key of section data, so that what is open stays as it is. */
+CF_CHECKED cf_err cf_setup_vary(cf_setup *setup, const cf_strings *overrides);
 /* Folds to be trained, as far as known without splitting: data.folds where a folds file is named.
  * CF_E_USAGE when each site is a fold and there is no cells file yet to count them. */
 CF_CHECKED cf_err cf_setup_folds(const cf_setup *setup, int *n_folds);

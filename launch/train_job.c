@@ -73,34 +73,39 @@ static cf_err check_setup(const cf_setup *setup)
         cf_log_warn("%s holds images of %d px; %s is made for --size %lld",
                     setup->config.data_cells, setup->cells.height, setup->config.path,
                     (long long)wanted);
-    CF_TRY(cf_setup_check_stains(&setup->config, &setup->cells, setup->config.data_cells));
     return check_scheme(setup);
 }
 
-/* sets: of one point, where it is one. */
-static cf_err prepare(const char *config_path, const cf_strings *sets, cf_train_job *job)
+static cf_err fill_job(const cf_setup *setup, cf_train_job *job)
 {
-    cf_setup setup;
     cf_graph *graph = NULL;
     int64_t *counts = NULL;
     int n_folds = 0;
     cf_err err = CF_OK;
-    CF_TRY_GOTO(cf_setup_init(&setup, config_path, sets, NULL), out);
-    CF_TRY_GOTO(check_setup(&setup), out);
-    CF_TRY_GOTO(cf_setup_network(&setup, &graph), out);
-    CF_TRY_GOTO(cf_setup_check_init(&setup, graph), out);
-    CF_TRY_GOTO(cf_new(&counts, (size_t)setup.cells.scheme.n_classes, sizeof *counts), out);
-    cf_cells_count(&setup.cells, counts);
-    job->config = setup.config;
+    job->config = setup->config;
+    CF_TRY(cf_setup_check_stains(&job->config, &setup->cells, job->config.data_cells));
+    CF_TRY(cf_setup_folds(setup, &n_folds));
+    CF_TRY_GOTO(cf_setup_network(setup, &graph), out);
+    CF_TRY_GOTO(cf_setup_check_init(setup, graph), out);
+    CF_TRY_GOTO(cf_new(&counts, (size_t)setup->cells.scheme.n_classes, sizeof *counts), out);
+    cf_cells_count(&setup->cells, counts);
     job->checkpoint_bytes = cf_checkpoint_bytes(&job->config, graph);
-    CF_TRY_GOTO(cf_setup_folds(&setup, &n_folds), out);
     CF_TRY_GOTO(
-        cf_estimate(&job->config, &setup.cells.scheme, counts, n_folds, graph, 0, &job->cost), out);
+        cf_estimate(&job->config, &setup->cells.scheme, counts, n_folds, graph, 0, &job->cost),
+        out);
 out:
     free(counts);
     cf_graph_destroy(graph);
-    cf_setup_fini(&setup);
     return err;
+}
+
+/* Of one run, or of the first of several: `setup` is for the others, and released in any case. */
+static cf_err prepare(const char *config_path, const cf_strings *sets, cf_setup *setup,
+                      cf_train_job *job)
+{
+    CF_TRY(cf_setup_init(setup, config_path, sets, NULL));
+    CF_TRY(check_setup(setup));
+    return fill_job(setup, job);
 }
 
 /* ---- points of a sweep ------------------------------------------------------------------------
@@ -119,12 +124,17 @@ static cf_err where_point(cf_err err, const cf_sweep *sweep, int point)
     return err;
 }
 
+/* first: no other point has filled `setup` yet. */
 static cf_err prepare_point(const cf_train_wishes *w, const cf_sweep *sweep, const char *dir,
-                            int point, cf_train_job *job)
+                            int point, bool first, cf_setup *setup, cf_train_job *job)
 {
     cf_strings sets = {0};
     cf_err err = cf_sweep_overrides(sweep, point, &w->sets, &sets);
-    if (err == CF_OK) err = prepare(w->config_path, &sets, job);
+    if (err == CF_OK && first) err = prepare(w->config_path, &sets, setup, job);
+    if (err == CF_OK && !first) {
+        err = cf_setup_vary(setup, &sets);
+        if (err == CF_OK) err = fill_job(setup, job);
+    }
     cf_strings_fini(&sets);
     if (err == CF_OK) err = cf_sweep_folder_point(dir, point, job->run_dir);
     return where_point(err, sweep, point);
@@ -157,18 +167,20 @@ static cf_err check_wishes(const cf_train_wishes *w, const cf_sweep *sweep)
 cf_err cf_train_prepare(const cf_train_wishes *w, cf_train_job *job)
 {
     cf_sweep sweep;
+    cf_setup setup = {0};
     char dir[PATH_MAX];
     CF_TRY(locate_run(w->run_dir, dir, sizeof dir));
     cf_err err = cf_sweep_read(w->config_path, &w->sets, &sweep);
     if (err == CF_OK && sweep.n_points == 0) {
         err = expect_no_sweep(w, dir);
-        if (err == CF_OK) err = prepare(w->config_path, &w->sets, job);
+        if (err == CF_OK) err = prepare(w->config_path, &w->sets, &setup, job);
         strcpy(job->run_dir, dir);
     } else if (err == CF_OK) {
         err = check_wishes(w, &sweep);
         int point = w->only_point < 0 ? 0 : (int)w->only_point;
-        if (err == CF_OK) err = prepare_point(w, &sweep, dir, point, job);
+        if (err == CF_OK) err = prepare_point(w, &sweep, dir, point, true, &setup, job);
     }
+    cf_setup_fini(&setup);
     cf_sweep_fini(&sweep);
     return err;
 }
@@ -187,6 +199,7 @@ cf_err cf_train_open_sweep(const cf_train_wishes *w, char *dir)
 
 cf_err cf_train_sweep_prepare(const cf_train_wishes *w, cf_train_sweep *s)
 {
+    cf_setup setup = {0};
     *s = (cf_train_sweep){0};
     CF_TRY(cf_sweep_read(w->config_path, &w->sets, &s->sweep));
     if (s->sweep.n_points == 0) return CF_OK;
@@ -199,9 +212,11 @@ cf_err cf_train_sweep_prepare(const cf_train_wishes *w, cf_train_sweep *s)
     CF_TRY(locate_run(w->run_dir, s->dir, sizeof s->dir));
     CF_TRY(cf_new(&s->jobs, n, sizeof *s->jobs));
     CF_TRY(cf_new(&s->done, n, sizeof *s->done));
-    for (int point = 0; point < s->sweep.n_points; point++)
-        CF_TRY(prepare_point(w, &s->sweep, s->dir, point, &s->jobs[point]));
-    return CF_OK;
+    cf_err err = CF_OK;
+    for (int point = 0; point < s->sweep.n_points && err == CF_OK; point++)
+        err = prepare_point(w, &s->sweep, s->dir, point, point == 0, &setup, &s->jobs[point]);
+    cf_setup_fini(&setup);
+    return err;
 }
 
 /* Of a point that is not done. */

@@ -309,8 +309,10 @@ refused)
   refuse 2 "bad.yaml:2:3: data.folds cannot be in a sweep" bad.yaml --run run "${options[@]}"
   printf 'sweep:\n  model.init: [a.safetensors, b.safetensors]\n' >bad.yaml
   refuse 2 "bad.yaml:2:3: model.init cannot be in a sweep: it is a text" bad.yaml --run run "${options[@]}"
-  printf 'train:\n  micro_batch: 8\nsweep:\n  train.batch: [16, 20]\n' >bad.yaml
-  refuse 2 "point-001 (train.batch 20): bad.yaml: train.batch is 20; expected a multiple" bad.yaml --run run "${options[@]}"
+  printf 'train:\n  micro_batch: 8\nsweep:\n  train.batch: [16, 32, 20]\n' >bad.yaml
+  refuse 2 "point-002 (train.batch 20): bad.yaml: train.batch is 20; expected a multiple" bad.yaml --run run \
+    "${options[@]}" --set data.pack_size=64
+  [ "$(grep -c "holds images of 32 px" err)" = 1 ] || { cat err >&2; fail "what concerns all points is not said once"; }
   refuse 2 "--set sweep.train.epochs:1:2: train.epochs is" sweep.yaml --run run "${options[@]}" --set 'sweep.train.epochs=[0]'
   refuse 2 "the sweep gives train.learning_rate its values" sweep.yaml --run run "${options[@]}" --set train.learning_rate=1
   refuse 2 "expected --point N with it" sweep.yaml --run run "${options[@]}" --fold 0
