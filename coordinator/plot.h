@@ -19,8 +19,10 @@ typedef struct cf_plot_matrix {
     const char *const *row_names;    /* [n_rows] */
     const char *const *column_names; /* [n_columns] */
     const int64_t *counts;           /* [n_rows][n_columns] */
-    const char *notes_axis;          /* heads a column of notes behind the images; NULL: none */
-    const char *const *notes;        /* [n_rows], with notes_axis */
+    const int *right; /* [n_rows] the column that is the row's class, framed and bold; -1: none;
+                         NULL: the diagonal of a square matrix */
+    const char *notes_axis;   /* heads a column of notes behind the images; NULL: none */
+    const char *const *notes; /* [n_rows], with notes_axis */
 } cf_plot_matrix;
 CF_CHECKED cf_err cf_plot_confusion(const cf_plot_matrix *m, cf_canvas **out);
 

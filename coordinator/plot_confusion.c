@@ -3,7 +3,7 @@
 
 #include "coordinator/plot.h"
 
-enum { FONT = 13, TITLE_FONT = 15, NAME_MAX_WIDTH = 150, MARGIN = 16 };
+enum { FONT = 13, TITLE_FONT = 15, ROW_MAX_WIDTH = 320, COLUMN_MAX_WIDTH = 150, MARGIN = 16 };
 
 /* Measures of one matrix, px. */
 typedef struct layout {
@@ -12,14 +12,14 @@ typedef struct layout {
     bool counts; /* room for a count below the percentage */
 } layout;
 
-static double widest(const char *const *names, int n)
+static double widest(const char *const *names, int n, double most)
 {
     double width = 0;
     for (int i = 0; i < n; i++) {
         double w = cf_canvas_text_width(names[i], FONT, true);
         width = w > width ? w : width;
     }
-    return width < NAME_MAX_WIDTH ? width : NAME_MAX_WIDTH;
+    return width < most ? width : most;
 }
 
 static layout plan(const cf_plot_matrix *m)
@@ -27,13 +27,13 @@ static layout plan(const cf_plot_matrix *m)
     int most = m->n_columns > m->n_rows ? m->n_columns : m->n_rows;
     layout l = {.counts = most <= 16};
     l.cell = most <= 8 ? 62 : most <= 16 ? 50 : most <= 24 ? 36 : most <= 60 ? 28 : 14;
-    l.left = MARGIN + 22 + widest(m->row_names, m->n_rows) + 8;
-    double name = widest(m->column_names, m->n_columns);
+    l.left = MARGIN + 22 + widest(m->row_names, m->n_rows, ROW_MAX_WIDTH) + 8;
+    double name = widest(m->column_names, m->n_columns, COLUMN_MAX_WIDTH);
     l.top = MARGIN + (m->title ? 26 : 0) + 24 + (name > l.cell - 4 ? name : FONT) + 8;
     l.total = 62;
     if (m->notes_axis) {
         double head = cf_canvas_text_width(m->notes_axis, FONT - 1, false);
-        double note = widest(m->notes, m->n_rows);
+        double note = widest(m->notes, m->n_rows, COLUMN_MAX_WIDTH);
         l.notes = 14 + (head > note ? head : note);
     }
     return l;
@@ -46,6 +46,12 @@ static int64_t row_sum(const cf_plot_matrix *m, int row)
     return sum;
 }
 
+static bool is_right(const cf_plot_matrix *m, int row, int column)
+{
+    if (m->right != NULL) return m->right[row] == column;
+    return row == column && m->n_rows == m->n_columns;
+}
+
 static void draw_cell(cf_canvas *c, const cf_plot_matrix *m, const layout *l, int row, int column,
                       int64_t sum)
 {
@@ -54,11 +60,15 @@ static void draw_cell(cf_canvas *c, const cf_plot_matrix *m, const layout *l, in
     double x = l->left + column * l->cell, y = l->top + row * l->cell, middle = x + l->cell / 2;
     int heat = cf_paint_heat_step(share);
     cf_paint ink = (cf_paint)(CF_PAINT_HEAT_INK + heat);
-    const cf_pen pen = {.fill = (cf_paint)(CF_PAINT_HEAT + heat)};
+    cf_pen pen = {.fill = (cf_paint)(CF_PAINT_HEAT + heat)};
+    if (m->right != NULL && is_right(m, row, column)) { /* off the diagonal it is seen so only */
+        pen.stroke = CF_PAINT_INK;
+        pen.width = 1.5;
+    }
     cf_font font = {l->cell >= 36 ? 12.5 : 10, ink, CF_ANCHOR_MIDDLE, false, false, 0, false};
     cf_canvas_rect(c, x + 0.75, y + 0.75, l->cell - 1.5, l->cell - 1.5, &pen);
     if (count == 0 || l->cell < 20) return;
-    font.bold = row == column && m->n_rows == m->n_columns;
+    font.bold = is_right(m, row, column);
     double baseline = y + l->cell / 2 + (l->counts ? -1 : 4);
     if (share < 0.0005)
         cf_canvas_text(c, middle, baseline, "<.1", &font);
@@ -74,7 +84,7 @@ static void draw_row(cf_canvas *c, const cf_plot_matrix *m, const layout *l, int
 {
     int64_t sum = row_sum(m, row);
     double size = l->cell < 14 ? 9 : FONT, y = l->top + (row + 0.5) * l->cell + 4;
-    const cf_font name = {size, CF_PAINT_INK, CF_ANCHOR_END, true, false, NAME_MAX_WIDTH, false};
+    const cf_font name = {size, CF_PAINT_INK, CF_ANCHOR_END, true, false, ROW_MAX_WIDTH, false};
     const cf_font total = {size - 1, CF_PAINT_MUTED, CF_ANCHOR_END, false, false, 0, false};
     cf_canvas_text(c, l->left - 8, y, m->row_names[row], &name);
     for (int k = 0; k < m->n_columns; k++) draw_cell(c, m, l, row, k, sum);
@@ -88,8 +98,8 @@ static void draw_row(cf_canvas *c, const cf_plot_matrix *m, const layout *l, int
 static void draw_columns(cf_canvas *c, const cf_plot_matrix *m, const layout *l)
 {
     cf_font font = {l->cell < 14 ? 9 : FONT, CF_PAINT_INK, CF_ANCHOR_MIDDLE, true, false,
-                    NAME_MAX_WIDTH,          false};
-    bool upwards = widest(m->column_names, m->n_columns) > l->cell - 4;
+                    COLUMN_MAX_WIDTH,        false};
+    bool upwards = widest(m->column_names, m->n_columns, COLUMN_MAX_WIDTH) > l->cell - 4;
     for (int k = 0; k < m->n_columns; k++) {
         double x = l->left + (k + 0.5) * l->cell;
         if (upwards) {
@@ -121,8 +131,9 @@ static void draw_labels(cf_canvas *c, const cf_plot_matrix *m, const layout *l, 
         cf_canvas_text(c, l->left + m->n_columns * l->cell + l->total + l->notes - 8, l->top - 8,
                        m->notes_axis, &axis);
     axis.anchor = CF_ANCHOR_START;
-    cf_canvas_text(c, l->left, l->top + m->n_rows * l->cell + 20,
-                   l->counts ? "percent of the row, and images" : "percent of the row", &axis);
+    cf_canvas_textf(c, l->left, l->top + m->n_rows * l->cell + 20, &axis, "percent of the row%s%s",
+                    l->counts ? ", and images" : "",
+                    m->right != NULL ? "; framed: the class that is right" : "");
 }
 
 cf_err cf_plot_confusion(const cf_plot_matrix *m, cf_canvas **out)

@@ -80,16 +80,32 @@ static cf_err save_csv(const cf_predict_summary *m, const char *path)
 
 enum { NAME_MAX_BYTES = 512, NOTE_MAX_BYTES = 16, MAX_ROWS = 200 };
 
-/* "Basophil (none)": what the source says, and what that is here, where it is called otherwise. */
+/* The bytes of the first n characters of UTF-8, fewer where there are not as many. */
+static int bytes_of(const char *text, int n)
+{
+    const char *c = text;
+    for (; *c != '\0'; c++)
+        if ((*c & 0xc0) != 0x80 && n-- == 0) break;
+    return (int)(c - text);
+}
+
+/* "Basophil (none)": what the source says, and what that is here, where it is called otherwise. Of
+ * a long name both ends are kept: names of one set often begin or end alike. */
 static void name_row(const cf_scheme *s, const cf_predict_given_row *row, char text[NAME_MAX_BYTES])
 {
-    const char *class = row->label >= 0 ? s->classes[row->label].code : "none";
-    if (row->name[0] == '\0')
+    enum { LONGEST = 36, END = LONGEST / 2 - 1 };
+    const char *class = row->label >= 0 ? s->classes[row->label].code : "none", *name = row->name;
+    int n = 0;
+    for (const char *c = name; *c != '\0'; c++) n += (*c & 0xc0) != 0x80;
+    if (n == 0)
         snprintf(text, NAME_MAX_BYTES, "(no label)");
-    else if (strcmp(row->name, class) == 0)
+    else if (strcmp(name, class) == 0)
         snprintf(text, NAME_MAX_BYTES, "%.300s", class);
+    else if (n <= LONGEST)
+        snprintf(text, NAME_MAX_BYTES, "%s (%s)", name, class);
     else
-        snprintf(text, NAME_MAX_BYTES, "%.300s (%s)", row->name, class);
+        snprintf(text, NAME_MAX_BYTES, "%.*s\u2026%s (%s)", bytes_of(name, END), name,
+                 name + bytes_of(name, n - END), class);
 }
 
 /* Memory of the picture's rows and columns. */
@@ -100,6 +116,7 @@ typedef struct picture {
     const char **row_notes;        /* owned, [n_given] */
     const char **columns;          /* owned, [n_classes] */
     int64_t *counts;               /* owned, [n_given][n_classes] */
+    int *right;                    /* owned, [n_given] */
 } picture;
 
 static cf_err fill_picture(const cf_predict_summary *m, picture *x)
@@ -112,12 +129,14 @@ static cf_err fill_picture(const cf_predict_summary *m, picture *x)
     CF_TRY(cf_new(&x->row_notes, n, sizeof *x->row_notes));
     CF_TRY(cf_new(&x->columns, k, sizeof *x->columns));
     CF_TRY(cf_new(&x->counts, n * k, sizeof *x->counts));
+    CF_TRY(cf_new(&x->right, n, sizeof *x->right));
     for (size_t i = 0; i < n; i++) {
         name_row(s, &m->given[i], x->names[i]);
         x->rows[i] = x->names[i];
         double unsure = share_of(no_confident(s, &m->given[i]), m->given[i].n);
         snprintf(x->notes[i], sizeof x->notes[i], "%.1f %%", 100 * unsure);
         x->row_notes[i] = x->notes[i];
+        x->right[i] = m->given[i].label;
         memcpy(x->counts + i * k, m->given[i].predicted, k * sizeof *x->counts);
     }
     for (size_t i = 0; i < k; i++) x->columns[i] = s->classes[i].code;
@@ -135,10 +154,12 @@ static cf_err draw(const cf_predict_summary *m, cf_canvas **canvas)
                                    .row_names = x.rows,
                                    .column_names = x.columns,
                                    .counts = x.counts,
+                                   .right = x.right,
                                    .notes_axis =
                                        m->scheme->n_no_confident > 0 ? "no confident class" : NULL,
                                    .notes = x.row_notes};
     if (err == CF_OK) err = cf_plot_confusion(&matrix, canvas);
+    free(x.right);
     free(x.counts);
     free(x.columns);
     free(x.row_notes);

@@ -17,7 +17,8 @@ from pathlib import Path
 PROGRAM = os.path.abspath(sys.argv[1])
 TINY = Path(__file__).resolve().parent.parent / "mpi" / "tiny.yaml"
 ENVIRONMENT = dict(os.environ, LC_ALL="C.UTF-8", OMPI_ALLOW_RUN_AS_ROOT="1", OMPI_ALLOW_RUN_AS_ROOT_CONFIRM="1")
-LABELS = {"=cmd()": "BLA", "<script>x": "EOS", 'a"b,c': "LYT", "\u202eright": "MON", "Größe": "NGS", "NIF": "NIF",
+LONG = "Größe, die auf beiden Seiten länger ist, als dort steht"  # of this both ends are drawn
+LABELS = {"=cmd()": "BLA", "<script>x": "EOS", 'a"b,c': "LYT", "\u202eright": "MON", LONG: "NGS", "NIF": "NIF",
           "PMO": None}  # the last: no class here
 
 
@@ -74,8 +75,11 @@ def check_pictures():
     assert png.startswith(b"\x89PNG\r\n") and width > 400 and height > 400, (width, height)
     tree = xml.etree.ElementTree.parse("t.svg")
     texts = {"".join(node.itertext()) for node in tree.iter() if node.tag.endswith("}text")}
-    for wanted in ("=cmd() (BLA)", "<script>x (EOS)", "PMO (none)", "NIF", "no confident class"):
+    for wanted in ("=cmd() (BLA)", "<script>x (EOS)", "PMO (none)", "NIF", "no confident class",
+                   f"{LONG[:17]}…{LONG[-17:]} (NGS)"):
         assert wanted in texts, f"{wanted} is not among {texts}"
+    frames = [node for node in tree.iter() if node.tag.endswith("}path") and node.get("stroke")]
+    assert len(frames) == sum(code is not None for code in LABELS.values()), f"{len(frames)} frames"
     assert not any(node.tag.endswith("}script") for node in tree.iter())
 
 
