@@ -159,6 +159,8 @@ check "nothing made" [ ! -e two ]
 expect 0 "zoomed: 2 networks" import "${own[0]}" zoomed.safetensors -o zoomed --set augment.zoom=1.25
 expect 0 "sized: 2 networks" import sized.safetensors "${own[0]}" -o sized --size 36 --scheme bm7
 check "the same field" grep -qx "# images: 36 x 36 px, 0.2 um/px" sized/run.yaml
+expect 0 "sized.onnx" export sized -o sized.onnx --size 144
+check "the same field again" grep -qa "144 x 144 px, 0.05 um/px" sized.onnx
 expect 0 "mixed: 2 networks" import "${own[0]}" bare.safetensors -o mixed # the first speaks for both
 # an import that failed or was killed is repeated by the same command
 expect 4 "cut.safetensors: .* do not lie in" import "${own[0]}" cut.safetensors -o two
