@@ -96,24 +96,28 @@ refuse() {
   grep -qF -- "$words" err || { cat err >&2; fail "train $*: no word of: $words"; }
 }
 
+case "$name" in # what is cut off on purpose need not be waited for
+through | killed | fails) export OMPI_MCA_odls_base_sigkill_timeout=0 ;;
+esac
+
 case "$name" in
 points)
   make_cells
   train_alone
-  for workers in 1 2 3 4 5; do
+  for workers in 1 3 5; do
     train sweep.yaml "on$workers" "$workers"
     same_points alone "on$workers"
     [ "$workers" = 1 ] || cmp on1/sweep.json "on$workers/sweep.json" || fail "another report on $workers workers"
   done
   train sweep.yaml beside 2 --set run.coordinator=thread
   same_points alone beside
-  grep -q "in 2 lanes" on2.log || fail "two workers do not share the points out: $(grep lane on2.log)"
+  grep -q "in 2 lanes" beside.log || fail "two workers do not share the points out: $(grep lane beside.log)"
   # a point is a run: the same command again trains nothing, a verb takes its folder
-  lines="$(cat on2/point-*/log.jsonl | wc -l)"
-  train sweep.yaml on2 3
-  [ "$(cat on2/point-*/log.jsonl | wc -l)" = "$lines" ] || fail "a finished point was trained again"
-  "$program" report on2/point-003 | cmp - on2/point-003/table.md || fail "report of a point"
-  "$program" report on2 | cmp - on2/sweep.md || fail "report of a sweep"
+  lines="$(cat on3/point-*/log.jsonl | wc -l)"
+  train sweep.yaml on3 2
+  [ "$(cat on3/point-*/log.jsonl | wc -l)" = "$lines" ] || fail "a finished point was trained again"
+  "$program" report on3/point-003 | cmp - on3/point-003/table.md || fail "report of a point"
+  "$program" report on3 | cmp - on3/sweep.md || fail "report of a sweep"
   cmp on1/sweep.html on5/sweep.html || fail "another page on 5 workers"
   for point in 0 1 2 3; do
     [ "$(grep -c "point-00$point/report.html" on1/sweep.html)" = 2 ] || fail "the page has not point $point twice"
@@ -193,6 +197,7 @@ through) # a rank whose lane is through: a signal to it stops the others, and it
   ;;
 killed) # a point that is under way when the coordinator dies: its next turn is behind the others'
   make_cells
+  options+=(--set "sweep.model.depths=[[1]]")
   train sweep.yaml whole 2
   "$program" train sweep.yaml --run run --workers 1 "${options[@]}" --set run.coordinator=rank >out 2>run.log &
   job=$!
@@ -212,9 +217,9 @@ killed) # a point that is under way when the coordinator dies: its next turn is 
     read -r -t 0.01 <> <(:) || true
   done
   train sweep.yaml run 1
-  turns="$(grep -o 'point-00[0-3]: train.learning_rate' run.log | grep -o '00[0-3]' | tr '\n' ' ')"
-  [ "$turns" = "002 001 003 000 " ] || fail "the points' turns: $turns"
-  same_points whole run
+  turns="$(grep -o 'point-00[01]: train.learning_rate' run.log | grep -o '00[01]' | tr '\n' ' ')"
+  [ "$turns" = "001 000 " ] || fail "the points' turns: $turns"
+  for point in 0 1; do same "whole/point-00$point" "run/point-00$point"; done
   cmp whole/sweep.json run/sweep.json || fail "another report"
   ;;
 fails) # a point that diverges: named, with its code; the others keep what they have
