@@ -14,6 +14,10 @@
 
 #include "kernels/graph/tensor.h"
 
+#if defined(__AVX512BW__) && defined(__AVX512VL__)
+#define CF_MASKS 1 /* parts of vectors are read and written by a mask */
+#endif
+
 enum { CF_LANES = 16 };
 #define CF_INLINE static inline __attribute__((always_inline))
 
@@ -76,13 +80,20 @@ CF_INLINE void cf_vec_store(void *p, int64_t i, cf_dtype dtype, cf_vec x)
     }
 }
 
-/* As above for the first `lanes` elements; the others are zero and are not written. */
+/* As above for the first `lanes` elements, 0 to 16; the others are zero and are not written. Masks
+ * keep them in registers: what is put together in memory and read as one waits for its stores. */
 CF_INLINE cf_vec cf_vec_load_part(const void *p, int64_t i, cf_dtype dtype, int lanes)
 {
     if (lanes == CF_LANES) return cf_vec_load(p, i, dtype);
+#ifdef CF_MASKS
+    __mmask16 mask = (__mmask16)((1u << lanes) - 1u);
+    if (dtype == CF_F32) return (cf_vec)_mm512_maskz_loadu_ps(mask, (const float *)p + i);
+    return cf_vec_widen((cf_hvec)_mm256_maskz_loadu_epi16(mask, (const uint16_t *)p + i));
+#else
     cf_vec x = {0};
     for (int l = 0; l < lanes; l++) x[l] = cf_scalar_load(p, i + l, dtype);
     return x;
+#endif
 }
 
 CF_INLINE void cf_vec_store_part(void *p, int64_t i, cf_dtype dtype, int lanes, cf_vec x)
@@ -91,6 +102,13 @@ CF_INLINE void cf_vec_store_part(void *p, int64_t i, cf_dtype dtype, int lanes, 
         cf_vec_store(p, i, dtype, x);
         return;
     }
+#ifdef CF_MASKS
+    __mmask16 mask = (__mmask16)((1u << lanes) - 1u);
+    if (dtype == CF_F32)
+        _mm512_mask_storeu_ps((float *)p + i, mask, (__m512)x);
+    else
+        _mm256_mask_storeu_epi16((uint16_t *)p + i, mask, (__m256i)cf_vec_narrow(x));
+#else
     cf_hvec h = cf_vec_narrow(x);
     for (int l = 0; l < lanes; l++) {
         if (dtype == CF_BF16) {
@@ -99,6 +117,7 @@ CF_INLINE void cf_vec_store_part(void *p, int64_t i, cf_dtype dtype, int lanes, 
             ((float *)p)[i + l] = x[l];
         }
     }
+#endif
 }
 
 /* a where the mask is all ones, b where it is zero. */
@@ -112,7 +131,7 @@ CF_INLINE cf_vec cf_vec_add_where(cf_vec sum, cf_vec x, const uint8_t *bytes, ui
 {
     cf_bytes b;
     memcpy(&b, bytes, sizeof b);
-#if defined(__AVX512BW__) && defined(__AVX512VL__)
+#ifdef CF_MASKS
     __mmask16 won = _mm_cmpeq_epi8_mask((__m128i)b, _mm_set1_epi8((char)code));
     return (cf_vec)_mm512_mask_add_ps((__m512)sum, won, (__m512)sum, (__m512)x);
 #else
@@ -178,7 +197,11 @@ CF_INLINE cf_pair cf_pair_load(const void *p, int64_t i, cf_dtype dtype, int lan
     if (lanes == CF_PAIR) {
         memcpy(&u, (const uint16_t *)p + i, sizeof u);
     } else {
+#ifdef CF_MASKS
+        u = (cf_uvec)_mm512_maskz_loadu_epi16((1u << lanes) - 1u, (const uint16_t *)p + i);
+#else
         memcpy(&u, (const uint16_t *)p + i, (size_t)lanes * sizeof(uint16_t));
+#endif
     }
     return cf_pair_split(u);
 }
@@ -212,7 +235,11 @@ CF_INLINE void cf_pair_store(void *p, int64_t i, cf_dtype dtype, int lanes, cf_p
     if (lanes == CF_PAIR) {
         memcpy((uint16_t *)p + i, &u, sizeof u);
     } else {
+#ifdef CF_MASKS
+        _mm512_mask_storeu_epi16((uint16_t *)p + i, (1u << lanes) - 1u, (__m512i)u);
+#else
         memcpy((uint16_t *)p + i, &u, (size_t)lanes * sizeof(uint16_t));
+#endif
     }
 }
 
