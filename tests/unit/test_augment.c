@@ -90,6 +90,26 @@ static void apply_has_the_bits_of_the_shared_formula(void **state)
     }
 }
 
+/* Where a network is only asked: the image as it is, and with all but its place changed. */
+static void an_image_itself_has_the_bits_of_the_shared_formula(void **state)
+{
+    (void)state;
+    print_message("seed 4\n");
+    fill_source(4);
+    cf_config config = rich_config(64), plain = plain_config(64);
+    cf_normalize norm;
+    cf_normalize_from(&config, &norm);
+    for (int64_t draw = 0; draw < 16; draw++) {
+        cf_augment t, still;
+        cf_augment_plain(&plain, 64, 64, &still);
+        assert_applied_by_formula(64, 64, 64, &still, &norm);
+        cf_augment_draw(&config, 64, 64, 1, 2, draw, &t);
+        memcpy(t.a, still.a, sizeof t.a);
+        set_stain(&config, draw, &t);
+        assert_applied_by_formula(64, 64, 64, &t, &norm);
+    }
+}
+
 /* Reduced pictures: 2 to 8 samples along an axis, and different numbers along both. */
 static void reduction_has_the_bits_of_the_shared_formula(void **state)
 {
@@ -376,6 +396,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(apply_has_the_bits_of_the_shared_formula),
+        cmocka_unit_test(an_image_itself_has_the_bits_of_the_shared_formula),
         cmocka_unit_test(reduction_has_the_bits_of_the_shared_formula),
         cmocka_unit_test(reduction_is_the_mean_of_a_grid),
         cmocka_unit_test(stripes_turn_grey_when_reduced),

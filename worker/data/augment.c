@@ -223,6 +223,39 @@ static void add_samples(const row *r, int size, planes *sum)
     }
 }
 
+/* Whether output pixels are the image's own, as where a network is only asked. */
+static bool is_itself(const source *s, const cf_augment *t, int size)
+{
+    static const float itself[6] = {1, 0, 0, 0, 1, 0};
+    bool same = s->height == size && s->width == size;
+    for (int k = 0; k < 6; k++) same = same && t->a[k] == itself[k];
+    return same;
+}
+
+/* What the samples above are where the map is none: all fractions are 0. */
+static void copy_row(const source *s, int y, planes *sum)
+{
+    const uint8_t *p = s->pixels + (ptrdiff_t)y * s->width * 3;
+    for (int i = 0; i < s->width; i++)
+        for (int c = 0; c < 3; c++) sum->c[c][i] = (float)p[3 * i + c];
+}
+
+/* The row's sums: nx * ny samples of each pixel. */
+static void sample_row(const source *s, const cf_augment *t, int y, int size, planes *sum)
+{
+    int nx = cf_augment_samples(t->a[0], t->a[3]), ny = cf_augment_samples(t->a[1], t->a[4]);
+    row r;
+    for (int c = 0; c < 3; c++) memset(sum->c[c], 0, (size_t)size * sizeof(float));
+    for (int j = 0; j < ny; j++) {
+        float dy = ((float)j + 0.5f) / (float)ny - 0.5f; /* exactly 0 where ny is 1 */
+        for (int i = 0; i < nx; i++) {
+            locate(s, t, ((float)i + 0.5f) / (float)nx - 0.5f, (float)y + dy, size, &r);
+            fetch(s, size, &r);
+            add_samples(&r, size, sum);
+        }
+    }
+}
+
 /* Sums become means, and those change their stains, in loops that a compiler makes vectors of: were
  * the last two one, it would see that a level clamped to 0 needs no power, and branch. share: 1 /
  * samples of a pixel */
@@ -272,19 +305,14 @@ void cf_augment_apply(const uint8_t *src, int height, int width, const cf_augmen
 {
     source s = {src, height, width};
     int nx = cf_augment_samples(t->a[0], t->a[3]), ny = cf_augment_samples(t->a[1], t->a[4]);
-    row r;
+    bool itself = is_itself(&s, t, size);
+    float share = 1.0f / (float)(nx * ny);
     planes sum;
     for (int y = 0; y < size; y++, out += (size_t)size * 3) {
-        for (int c = 0; c < 3; c++) memset(sum.c[c], 0, (size_t)size * sizeof(float));
-        for (int j = 0; j < ny; j++) {
-            float dy = ((float)j + 0.5f) / (float)ny - 0.5f; /* exactly 0 where ny is 1 */
-            for (int i = 0; i < nx; i++) {
-                locate(&s, t, ((float)i + 0.5f) / (float)nx - 0.5f, (float)y + dy, size, &r);
-                fetch(&s, size, &r);
-                add_samples(&r, size, &sum);
-            }
-        }
-        float share = 1.0f / (float)(nx * ny);
+        if (itself)
+            copy_row(&s, y, &sum);
+        else
+            sample_row(&s, t, y, size, &sum);
         if (t->stain.on) stain_row(&t->stain, share, size, &sum);
         finish_row(t, norm, t->stain.on ? 1.0f : share, size, &sum, out);
         erase_row(t, norm, y, out);
