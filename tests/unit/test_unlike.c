@@ -15,6 +15,8 @@
 #include "worker/unlike.h"
 #include "worker/unlike_sample.h"
 
+enum { MOST = 256 }; /* features of any network here */
+
 static fixture shared;
 static uint8_t fold_of[IMAGES];
 static cf_unlike reference;
@@ -133,7 +135,7 @@ static void folds_of_few_images_take_none(void **state)
 /* Images beyond the limit of 10 %, as the network of their fold sees them. */
 typedef struct judge {
     const cf_unlike *reference;
-    double scratch[64];
+    double scratch[MOST];
     int n, beyond;
 } judge;
 
@@ -142,26 +144,28 @@ static cf_err count_beyond(void *context, const cf_predict_pass *pass)
     judge *j = context;
     const cf_unlike *u = j->reference;
     double limit = cf_unlike_threshold(u->features, u->n_held, 0.1);
-    assert_int_equal(u->d, 64);
+    assert_true(u->d <= MOST);
     for (int i = 0; i < pass->n; i++) {
         j->n++;
-        j->beyond += cf_unlike_features(u, pass->fold, pass->features + i * 64, j->scratch) > limit;
+        j->beyond +=
+            cf_unlike_features(u, pass->fold, pass->features + i * u->d, j->scratch) > limit;
     }
     return CF_OK;
 }
 
 /* seen_by: [IMAGES]: the fold whose network judges each, or CF_FOLD_TRAIN. */
-static double share_beyond(const cf_unlike *u, const cf_cells *cells, const uint8_t *seen_by)
+static double share_beyond(fixture *f, const cf_unlike *u, const cf_cells *cells,
+                           const uint8_t *seen_by)
 {
     double *p = calloc((size_t)IMAGES * CLASSES, sizeof *p);
     judge j = {.reference = u};
-    cf_predict_options o = shared.options;
+    cf_predict_options o = f->options;
     o.fold_of = seen_by;
     o.features = true;
     o.pass = count_beyond;
     o.pass_context = &j;
     assert_non_null(p);
-    assert_int_equal(cf_predict(&shared.run, cells, &o, p, &shared.times), CF_OK);
+    assert_int_equal(cf_predict(&f->run, cells, &o, p, &f->times), CF_OK);
     free(p);
     return (double)j.beyond / j.n;
 }
@@ -185,8 +189,9 @@ static void other_images_are_farther_than_new_ones_of_the_kind(void **state)
     int32_t labels[IMAGES] = {0};
     paint(&fresh, 1000); /* cells that nobody was trained on */
     assert_true(fake_cells_init(&noise, labels, IMAGES, CLASSES, SIDE));
-    double look = looks_beyond(&fresh), features = share_beyond(&reference, &fresh, fold_of);
-    double noise_features = share_beyond(&reference, &noise, fold_of);
+    double look = looks_beyond(&fresh),
+           features = share_beyond(&shared, &reference, &fresh, fold_of);
+    double noise_features = share_beyond(&shared, &reference, &noise, fold_of);
     print_message("seed %d: beyond 10 %%: new cells %.2f by look, %.2f by features; noise %.2f by "
                   "features\n",
                   SEED, look, features, noise_features);
@@ -194,6 +199,36 @@ static void other_images_are_farther_than_new_ones_of_the_kind(void **state)
     assert_true(look < 0.35 && features < 0.35);
     assert_true(looks_beyond(&noise) == 1);
     assert_true(noise_features > features + 0.2);
+    fake_cells_fini(&noise);
+    fake_cells_fini(&fresh);
+}
+
+static void other_networks_tell_noise_too(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *name, *sets[4];
+    } runs[] = {{"group norm", {"model.norm=group", "model.norm_groups=4"}},
+                {"sequential", {"model.network=sequential", "model.widths=[8, 16, 16]"}},
+                {"bf16", {"train.precision=bf16"}}};
+    cf_cells fresh, noise;
+    int32_t labels[IMAGES] = {0};
+    paint(&fresh, 1000);
+    assert_true(fake_cells_init(&noise, labels, IMAGES, CLASSES, SIDE));
+    for (size_t i = 0; i < sizeof runs / sizeof runs[0]; i++) {
+        fixture f;
+        cf_unlike u;
+        assert_true(trained_run_init_as(&f, runs[i].sets));
+        if (cf_unlike_make(&f.run, &f.cells, fold_of, NULL, NULL, &u) != CF_OK)
+            fail_msg("%s", cf_err_text());
+        double own = share_beyond(&f, &u, &fresh, fold_of);
+        double other = share_beyond(&f, &u, &noise, fold_of);
+        print_message("seed %d: %s, %lld features: beyond 10 %%: new cells %.2f, noise %.2f\n",
+                      SEED, runs[i].name, (long long)u.d, own, other);
+        assert_true(own < 0.35 && other > own + 0.2); /* as above */
+        cf_unlike_fini(&u);
+        trained_run_fini(&f);
+    }
     fake_cells_fini(&noise);
     fake_cells_fini(&fresh);
 }
@@ -213,7 +248,7 @@ static void a_class_that_a_fold_lacks_is_not_unlike(void **state)
     }
     if (cf_unlike_make(&shared.run, &shared.cells, of, NULL, NULL, &u) != CF_OK)
         fail_msg("%s", cf_err_text());
-    double share = share_beyond(&u, &fresh, seen_by);
+    double share = share_beyond(&shared, &u, &fresh, seen_by);
     print_message("seed %d: beyond 10 %%: %.2f of new cells of a class that the fold lacks\n", SEED,
                   share);
     assert_true(share < 0.5); /* as above, of 50; without a centre of their own it is nearly all */
@@ -304,6 +339,7 @@ int main(void)
         cmocka_unit_test(rare_and_absent_classes_get_centres),
         cmocka_unit_test(folds_of_few_images_take_none),
         cmocka_unit_test(other_images_are_farther_than_new_ones_of_the_kind),
+        cmocka_unit_test(other_networks_tell_noise_too),
         cmocka_unit_test(a_class_that_a_fold_lacks_is_not_unlike),
         cmocka_unit_test(a_fold_of_two_images_has_no_part),
         cmocka_unit_test(references_are_kept_and_read_again),
