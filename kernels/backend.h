@@ -141,8 +141,9 @@ typedef struct cf_backend_ops {
      * leaves `reserve` bytes free; *held says whether. One store a backend; blocks until copied. */
     cf_err (*hold_pixels)(cf_backend *b, const void *pixels, size_t bytes, size_t reserve,
                           bool *held);
-    /* A name of the physical device that is the same for every rank that sees it (PCI bus). */
-    cf_err (*identity)(cf_backend *b, char text[64]);
+    /* A name of the physical device that is the same for every rank that sees it (PCI bus). Opens
+     * nothing. device: as for open. */
+    cf_err (*identity)(int device, char text[64]);
     /* The queue that all work is issued to (cudaStream_t), for the comm. */
     void *(*queue)(cf_backend *b);
 

@@ -23,6 +23,7 @@
 #include "launch/train_job.h"
 #include "launch/verbs.h"
 #include "proto/control.h"
+#include "worker/engine.h"
 #include "worker/worker.h"
 
 #define ABORT_GRACE_NS (5LL * 1000000000)
@@ -65,14 +66,12 @@ static cf_err parse(int argc, char **argv, train_options *o)
 /* ---- roles ------------------------------------------------------------------------------------
  */
 
-static const char *const devices[] = {"auto", "cpu", "cuda"}; /* the words of run.device */
-
 static int default_workers(const cf_train_wishes *w, const cf_config *c)
 {
     if (w->workers > 0) return (int)w->workers;
     if (c->run_workers > 0) return (int)c->run_workers;
     const cf_backend_ops *ops = NULL;
-    if (cf_backend_find(devices[c->run_device], &ops) == CF_OK && ops->on_device)
+    if (cf_backend_find(cf_engine_device_name(c), &ops) == CF_OK && ops->on_device)
         return cf_backend_device_count(ops);
     /* The cores this process may use, which a batch system may have cut. */
     cpu_set_t set;
@@ -85,7 +84,7 @@ static int default_workers(const cf_train_wishes *w, const cf_config *c)
 static cf_err check_device(const cf_config *c)
 {
     const cf_backend_ops *ops = NULL;
-    return cf_backend_find(devices[c->run_device], &ops);
+    return cf_backend_find(cf_engine_device_name(c), &ops);
 }
 
 /* Beside a worker where the configuration says so, where there is one worker, or (auto) where every
@@ -95,7 +94,7 @@ static bool coordinator_is_thread(int n_workers, const cf_config *c)
     const cf_backend_ops *ops = NULL;
     if (c->run_coordinator != CF_COORDINATOR_AUTO)
         return c->run_coordinator == CF_COORDINATOR_THREAD;
-    if (cf_backend_find(devices[c->run_device], &ops) != CF_OK || !ops->on_device) return false;
+    if (cf_backend_find(cf_engine_device_name(c), &ops) != CF_OK || !ops->on_device) return false;
     int n_devices = cf_backend_device_count(ops);
     /* With GPUs bound to tasks each rank sees its own alone. */
     const char *bound = getenv("SLURM_GPUS_PER_TASK");
@@ -258,6 +257,7 @@ static cf_err run_ranks(const cf_train_wishes *wishes)
     CF_TRY(cf_launcher_check(job.size));
     int word[2] = {job.size == 1 || coordinator_is_thread(job.local_size, config),
                    is_sweep(wishes)};
+    const char *device = cf_engine_device_name(config);
     free(config);
     /* Hosts may have unlike numbers of GPUs: rank 0's view counts. */
     CF_TRY(cf_mpi_check(MPI_Bcast(word, 2, MPI_INT, 0, job.data), "MPI_Bcast"));
@@ -268,7 +268,7 @@ static cf_err run_ranks(const cf_train_wishes *wishes)
     CF_TRY(cf_mpi_check(MPI_Comm_split(job.data, worker ? 0 : 1, job.rank, &workers),
                         "MPI_Comm_split"));
     const cf_sweep_train_job whole = {
-        .wishes = wishes, .job = &job, .beside = thread, .workers = workers};
+        .wishes = wishes, .job = &job, .beside = thread, .device = device, .workers = workers};
     cf_err err = CF_OK;
     if (sweep)
         err = cf_sweep_train(&whole);

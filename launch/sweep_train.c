@@ -8,6 +8,7 @@
 #include "kernels/comm/idle.h"
 #include "launch/signals.h"
 #include "launch/sweep_lanes.h"
+#include "worker/group.h"
 #include "worker/worker.h"
 
 /* Rank 0 looks at all points before it says anything. */
@@ -121,6 +122,25 @@ static cf_err find_host_mates(const sweep_train *s, cf_worker_job *w)
     return cf_mpi_check(MPI_Comm_free(&local), "MPI_Comm_free");
 }
 
+/* Collective over the workers: lanes that share a card know of each other by number alone. */
+static cf_err count_strangers(const sweep_train *s, const lane *own, cf_worker_job *w)
+{
+    int me = 0;
+    cf_seat *seats = NULL;
+    CF_TRY(cf_new(&seats, (size_t)s->n_workers, sizeof *seats));
+    MPI_Comm_rank(s->job->workers, &me);
+    cf_err found = cf_seat_find(s->job->device, w->local_index, s->job->job->rank, &seats[me]);
+    cf_err err = cf_mpi_check(MPI_Allgather(MPI_IN_PLACE, 0, MPI_BYTE, seats, (int)sizeof *seats,
+                                            MPI_BYTE, s->job->workers),
+                              "MPI_Allgather");
+    if (err == CF_OK) err = found;
+    if (err == CF_OK)
+        w->strangers = cf_seat_sharers(seats, s->n_workers, me) -
+                       cf_seat_sharers(seats + own->first, own->n, me - own->first);
+    free(seats);
+    return err;
+}
+
 /* Point after point. Only OK and REQUEUE return. */
 static cf_err work(const sweep_train *s, const lane *own)
 {
@@ -131,6 +151,7 @@ static cf_err work(const sweep_train *s, const lane *own)
                        .lane = true};
     bool more = true;
     CF_TRY(find_host_mates(s, &w));
+    CF_TRY(count_strangers(s, own, &w));
     CF_TRY(cf_mpi_check(MPI_Comm_split(s->job->workers, own->first, s->job->job->rank, &w.workers),
                         "MPI_Comm_split"));
     cf_err err = CF_OK;

@@ -16,6 +16,7 @@ typedef struct cf_sweep_train_job {
     const cf_train_wishes *wishes; /* borrowed */
     const cf_job *job;             /* borrowed */
     bool beside;                   /* rank 0 is a worker, too */
+    const char *device;            /* run.device in words; borrowed */
     MPI_Comm workers;              /* all workers, in worker order; elsewhere not looked at */
 } cf_sweep_train_job;
 

@@ -6,14 +6,16 @@
 /* Left free beside the pixels: what libraries still take when they first run. */
 #define RESERVE ((size_t)1 << 30)
 
+/* part: of a card's free bytes, that a worker may take. */
 static cf_err too_large(const cf_engine *e, const cf_scheme *scheme, int n_folds,
-                        const cf_seat *seat, int sharers, size_t free_bytes, int64_t needed)
+                        const cf_seat *seat, int sharers, int64_t part, size_t free_bytes,
+                        int64_t needed)
 {
     const cf_config *c = e->config;
     cf_card_memory memory;
     cf_buf text = {0};
     int64_t micro = 0;
-    CF_TRY(cf_card_memory_fit(c, scheme, n_folds, (int64_t)free_bytes / sharers, &micro, &memory));
+    CF_TRY(cf_card_memory_fit(c, scheme, n_folds, part, &micro, &memory));
     cf_buf_printf(&text, "rank %d on host %s: ", seat->rank, seat->host);
     cf_print_bytes(&text, (double)needed);
     cf_buf_printf(&text, " (%lld bytes) of GPU memory needed for %d %s with train.micro_batch %lld",
@@ -41,18 +43,25 @@ cf_err cf_card_check(const cf_engine *e, const cf_scheme *scheme, int n_folds, c
     if (e->ops->memory == NULL || n_folds == 0) return CF_OK;
     CF_TRY(e->ops->memory(e->backend, &free_bytes, &total));
     CF_TRY(cf_card_memory_estimate(e->config, e->graph, n_folds, &memory));
-    if (memory.total <= (int64_t)free_bytes / sharers) return CF_OK;
-    return too_large(e, scheme, n_folds, seat, sharers, free_bytes, memory.total);
+    int64_t part = (int64_t)free_bytes / sharers;
+    int all = sharers + seat->strangers;
+    if (seat->strangers > 0 && part > (int64_t)total / all) part = (int64_t)total / all;
+    if (memory.total <= part) return CF_OK;
+    return too_large(e, scheme, n_folds, seat, all, part, free_bytes, memory.total);
 }
 
 static cf_err hold(cf_engine *e, const cf_cells *cells, const cf_seat *seat, bool *held)
 {
     size_t bytes = (size_t)cells->n * (size_t)cells->height * (size_t)cells->width * 3;
+    const char *why = "do not fit the GPU: loaded with each micro-batch";
     cf_buf text = {0};
-    CF_TRY(e->ops->hold_pixels(e->backend, cf_cells_image(cells, 0), bytes, RESERVE, held));
+    if (seat->strangers > 0)
+        why = "are loaded with each micro-batch: other lanes have this GPU, too";
+    else
+        CF_TRY(e->ops->hold_pixels(e->backend, cf_cells_image(cells, 0), bytes, RESERVE, held));
     cf_print_bytes(&text, (double)bytes);
     cf_log_info("rank %d on host %s: images (%s) %s", seat->rank, seat->host, cf_buf_text(&text),
-                *held ? "are held on the GPU" : "do not fit the GPU: loaded with each micro-batch");
+                *held ? "are held on the GPU" : why);
     cf_buf_fini(&text);
     return CF_OK;
 }

@@ -10,7 +10,9 @@
 
 /* Local: refuses, before anything large is allocated, a run that does not fit: CF_E_DEVICE with the
  * bytes needed and free and the largest micro-batch that would fit. sharers: workers on this card,
- * each of which takes an equal part; all have opened it and none has allocated. */
+ * each of which takes an equal part; all have opened it and none has allocated. Where strangers
+ * have it, too, who may or may not have allocated, each takes no more than an equal part of all of
+ * it. */
 CF_CHECKED cf_err cf_card_check(const cf_engine *e, const cf_scheme *scheme, int n_folds,
                                 const cf_seat *seat, int sharers);
 
@@ -19,6 +21,7 @@ cf_raw_room cf_card_room(cf_engine *e);
 
 /* Collective over `workers`: copies the pixels of the cells file onto each worker's card where they
  * fit beside all else, which must have been allocated; workers of one card one after the other.
+ * A card that strangers have as well holds none: they would not fit their next point.
  * *room says where raw batches then stand. seats: of all workers. */
 CF_CHECKED cf_err cf_card_hold(cf_comm *workers, cf_engine *e, const cf_cells *cells,
                                const cf_seat *seats, cf_raw_room *room);

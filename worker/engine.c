@@ -52,19 +52,29 @@ static cf_err compile(cf_engine *e, cf_mode mode, const cf_engine_choices *choic
     return e->ops->compile(e->backend, e->graph, plan, &options, program);
 }
 
+const char *cf_engine_device_name(const cf_config *config)
+{
+    return device_names[config->run_device];
+}
+
+/* The CPU is one device, however many workers share its cores. */
+int cf_engine_device(const cf_backend_ops *ops, int local_index)
+{
+    int n_devices = ops->on_device ? cf_backend_device_count(ops) : 0;
+    return n_devices > 0 && local_index >= 0 ? local_index % n_devices : -1;
+}
+
 cf_err cf_engine_open(cf_engine *e, const cf_config *config, const cf_scheme *scheme,
                       int local_index, int n_threads)
 {
     memset(e, 0, sizeof *e);
     e->config = config;
-    CF_TRY(cf_backend_find(device_names[config->run_device], &e->ops));
+    CF_TRY(cf_backend_find(cf_engine_device_name(config), &e->ops));
     if (config->train_precision == CF_PRECISION_FP16 && e->ops->set_scale == NULL)
         return cf_fail(CF_E_DEVICE, "train.precision is fp16; device %s: expected fp32 or bf16",
                        e->ops->name);
-    /* The CPU is one device, however many workers share its cores. */
-    int n_devices = e->ops->on_device ? cf_backend_device_count(e->ops) : 1;
-    int device = e->ops->on_device && local_index >= 0 ? local_index % n_devices : -1;
-    CF_TRY(e->ops->open(device, n_threads, &e->backend));
+    e->device = cf_engine_device(e->ops, local_index);
+    CF_TRY(e->ops->open(e->device, n_threads, &e->backend));
     CF_TRY(cf_model_build(config, scheme, config->train_micro_batch, &e->graph));
     return CF_OK;
 }

@@ -19,7 +19,13 @@ typedef struct cf_engine {
     cf_program *train, *infer;
     uint8_t *decay;        /* backend memory, [n_weights] */
     float *state_momentum; /* backend memory, [n_state] */
+    int device;            /* as cf_engine_device */
 } cf_engine;
+
+/* run.device in the words of cf_backend_find. */
+const char *cf_engine_device_name(const cf_config *config);
+/* Which device of the host a worker has; -1: the backend's only one. */
+int cf_engine_device(const cf_backend_ops *ops, int local_index);
 
 /* Opens the configured backend and builds the graph; nothing large is allocated on a device yet.
  * local_index: of this worker among those of its host; it gets device local_index modulo their

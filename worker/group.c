@@ -9,17 +9,29 @@
 
 /* ---- seats ----------------------------------------------------------------------------------- */
 
-cf_err cf_seat_take(const cf_engine *e, int job_rank, cf_seat *seat)
+static cf_err take(const cf_backend_ops *ops, int device, int job_rank, cf_seat *seat)
 {
     memset(seat, 0, sizeof *seat);
     seat->rank = job_rank;
     if (gethostname(seat->host, sizeof seat->host - 1) != 0) strcpy(seat->host, "unknown");
-    if (!e->ops->on_device) return CF_OK;
-    if (e->ops->identity == NULL) { /* then all may sit on one */
+    if (!ops->on_device) return CF_OK;
+    if (ops->identity == NULL) { /* then all may sit on one */
         strcpy(seat->device, "unknown");
         return CF_OK;
     }
-    return e->ops->identity(e->backend, seat->device);
+    return ops->identity(device, seat->device);
+}
+
+cf_err cf_seat_take(const cf_engine *e, int job_rank, cf_seat *seat)
+{
+    return take(e->ops, e->device, job_rank, seat);
+}
+
+cf_err cf_seat_find(const char *device, int local_index, int job_rank, cf_seat *seat)
+{
+    const cf_backend_ops *ops = NULL;
+    CF_TRY(cf_backend_find(device, &ops));
+    return take(ops, cf_engine_device(ops, local_index), job_rank, seat);
 }
 
 cf_err cf_seats_gather(cf_comm *workers, cf_seat *seats)

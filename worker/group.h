@@ -11,10 +11,14 @@ typedef struct cf_seat {
     char host[256];
     char device[64]; /* its physical device; "": none apart from the host */
     int rank;        /* in the job, for messages */
+    int strangers;   /* workers of a sweep's other lanes on it, which come and go */
 } cf_seat;
 
 /* Local. job_rank: this worker's in the whole job. */
 CF_CHECKED cf_err cf_seat_take(const cf_engine *e, int job_rank, cf_seat *seat);
+/* Local: the same before anything is opened. device: run.device in words; local_index: of the
+ * worker on its host. */
+CF_CHECKED cf_err cf_seat_find(const char *device, int local_index, int job_rank, cf_seat *seat);
 /* Collective over `workers`: everybody's seat, in the comm's order. seats: [size]; this rank's own
  * is set before the call. */
 CF_CHECKED cf_err cf_seats_gather(cf_comm *workers, cf_seat *seats);

@@ -134,6 +134,7 @@ static cf_err take_seats(cf_worker *w)
     w->engine.init_hash = w->plan.init_hash;
     if (err == CF_OK) err = cf_new(&w->seats, (size_t)w->all->size, sizeof *w->seats);
     if (err == CF_OK) err = cf_seat_take(&w->engine, rank, &w->seats[me]);
+    if (err == CF_OK) w->seats[me].strangers = w->job->strangers;
     CF_TRY(agree_all(w, err));
     CF_TRY(cf_seats_gather(w->all, w->seats));
     if (!w->engine.ops->on_device) return CF_OK;

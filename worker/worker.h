@@ -17,6 +17,7 @@ typedef struct cf_worker_job {
     int coordinator_rank;       /* in `control` */
     int local_workers;          /* workers on this host: they share its cores */
     int local_index;            /* of this worker among them: its device */
+    int strangers;              /* workers of other lanes that have this one's device, too */
     int (*signal_caught)(void); /* the signal that asks to save and leave; 0: none came */
     int rank_offset;            /* added to ranks of `control` where people read them */
     bool lane;                  /* of a sweep: the process goes on when the job is over */

@@ -96,9 +96,10 @@ static void cuda_describe(const cf_backend *b, char *text, size_t n)
              driver / 1000, driver % 1000 / 10, runtime / 1000, runtime % 1000 / 10, library);
 }
 
-static cf_err cuda_identity(cf_backend *b, char text[64])
+static cf_err cuda_identity(int device, char text[64])
 {
-    return cf_cuda_check(cudaDeviceGetPCIBusId(text, 64, b->device), "cudaDeviceGetPCIBusId");
+    return cf_cuda_check(cudaDeviceGetPCIBusId(text, 64, device < 0 ? 0 : device),
+                         "cudaDeviceGetPCIBusId");
 }
 
 static void *cuda_queue(cf_backend *b)

@@ -153,12 +153,34 @@ static void workers_of_one_card_share_its_memory(void **state)
     cf_graph_destroy(f.engine.graph);
 }
 
+/* Of a sweep's other lanes: what is free tells little of what they will take. */
+static void strangers_on_a_card_leave_an_equal_part_of_all_of_it(void **state)
+{
+    (void)state;
+    card c = {0};
+    fixture f;
+    cf_seat seat = {.host = "node7", .device = "0000:01"};
+    fixture_init(&f, &c);
+    c.free_bytes = (size_t)estimate_of(&f, 48, 1); /* of twice as many */
+    seat.strangers = 1;
+    assert_int_equal(cf_card_check(&f.engine, NULL, 1, &seat, 1), CF_OK);
+    seat.strangers = 2;
+    assert_int_equal(cf_card_check(&f.engine, NULL, 1, &seat, 1), CF_E_DEVICE);
+    assert_said("3 workers");
+    c.free_bytes *= 2;
+    assert_int_equal(cf_card_check(&f.engine, NULL, 1, &seat, 1), CF_OK);
+    seat.strangers = 0;
+    c.free_bytes /= 2;
+    assert_int_equal(cf_card_check(&f.engine, NULL, 1, &seat, 1), CF_OK);
+    cf_graph_destroy(f.engine.graph);
+}
+
 static void images_are_held_where_they_fit(void **state)
 {
     (void)state;
     static const int32_t labels[3] = {0, 1, 0};
     card c = {.free_bytes = (size_t)8 << 30};
-    const cf_seat seat = {.host = "node7", .device = "0000:01"};
+    cf_seat seat = {.host = "node7", .device = "0000:01"};
     fixture f;
     cf_cells cells;
     cf_comm *self = NULL;
@@ -171,6 +193,10 @@ static void images_are_held_where_they_fit(void **state)
     assert_int_equal(c.held_bytes, 3 * 10 * 10 * 3);
     assert_ptr_equal(c.pixels, cf_cells_image(&cells, 0));
     assert_true(c.reserve > 0);
+    seat.strangers = 1; /* they would not find room for their next point */
+    assert_int_equal(cf_card_hold(self, &f.engine, &cells, &seat, &room), CF_OK);
+    assert_false(room.held);
+    seat.strangers = 0;
     c.free_bytes = c.reserve;
     assert_int_equal(cf_card_hold(self, &f.engine, &cells, &seat, &room), CF_OK);
     assert_false(room.held);
@@ -186,6 +212,7 @@ int main(void)
         cmocka_unit_test(the_largest_divisor_that_fits_is_found),
         cmocka_unit_test(a_run_that_does_not_fit_is_refused_with_one_that_would),
         cmocka_unit_test(workers_of_one_card_share_its_memory),
+        cmocka_unit_test(strangers_on_a_card_leave_an_equal_part_of_all_of_it),
         cmocka_unit_test(images_are_held_where_they_fit),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
