@@ -197,7 +197,7 @@ static void features_are_those_of_other_networks_too(void **state)
     uint8_t fold_of[IMAGES];
     /* a batch of each network: a device that is pretended takes its time */
     for (int i = 0; i < IMAGES; i++)
-        fold_of[i] = i % (IMAGES / CLASSES) < 10 ? (uint8_t)(i % FOLDS) : CF_FOLD_TRAIN;
+        fold_of[i] = (uint8_t)(i % (IMAGES / CLASSES) < 10 ? i % FOLDS : CF_FOLD_TRAIN);
     for (size_t i = 0; i < sizeof runs / sizeof runs[0]; i++) {
         fixture f;
         assert_true(trained_run_init_as(&f, runs[i].sets));
