@@ -1,6 +1,7 @@
 #include "kernels/cpu/pool.h"
 
 #include <math.h>
+#include <stdbool.h>
 #include <stddef.h>
 
 #include "kernels/cpu/simd.h"
@@ -74,6 +75,64 @@ CF_INLINE void max_window(const cf_pool *p, const window *w, int64_t c, int lane
     memcpy(p->winner + w->pixel * padded(in->c) + c, bytes, sizeof bytes);
 }
 
+/* Values of the even pixels (or of the odd ones) among 64 / channels; channels: 8 or 16. */
+CF_INLINE cf_pair every_other(const uint16_t *p, int channels, bool odd)
+{
+    cf_uvec a, b;
+    memcpy(&a, p, sizeof a);
+    memcpy(&b, p + CF_PAIR, sizeof b);
+    if (channels == 8 && !odd)
+        a = __builtin_shufflevector(a, b, 0, 1, 2, 3, 8, 9, 10, 11, 16, 17, 18, 19, 24, 25, 26, 27);
+    else if (channels == 8)
+        a = __builtin_shufflevector(a, b, 4, 5, 6, 7, 12, 13, 14, 15, 20, 21, 22, 23, 28, 29, 30,
+                                    31);
+    else if (!odd)
+        a = __builtin_shufflevector(a, b, 0, 1, 2, 3, 4, 5, 6, 7, 16, 17, 18, 19, 20, 21, 22, 23);
+    else
+        a = __builtin_shufflevector(a, b, 8, 9, 10, 11, 12, 13, 14, 15, 24, 25, 26, 27, 28, 29, 30,
+                                    31);
+    return cf_pair_split(a);
+}
+
+CF_INLINE void keep_larger_pair(cf_pair *best, cf_pair x)
+{
+    best->a = cf_vec_select(~(x.a <= best->a), x.a, best->a);
+    best->b = cf_vec_select(~(x.b <= best->b), x.b, best->b);
+}
+
+/* Windows of 2 x 2 over few channels, in bf16 and without winners: as many output pixels at a time
+ * as fill a pair, by the same comparisons. Returns how many of output row `row`, counted over all
+ * images, are done. */
+CF_INLINE int64_t max_few_channels(const cf_pool *p, int64_t row, int channels)
+{
+    const cf_shape *in = &p->node->in_shape, *out = &p->node->out_shape;
+    int64_t width = in->w * channels, x = 0;
+    int64_t in_row = row / out->h * in->h + row % out->h * 2;
+    const uint16_t *top = (const uint16_t *)p->in + in_row * width, *low = top + width;
+    uint16_t *to = (uint16_t *)p->out + row * out->w * channels;
+    for (; x + CF_PAIR / channels <= out->w; x += CF_PAIR / channels) {
+        cf_pair best = every_other(top, channels, false);
+        keep_larger_pair(&best, every_other(top, channels, true));
+        keep_larger_pair(&best, every_other(low, channels, false));
+        keep_larger_pair(&best, every_other(low, channels, true));
+        cf_pair_store(to, 0, CF_BF16, CF_PAIR, best);
+        top += 2 * CF_PAIR;
+        low += 2 * CF_PAIR;
+        to += CF_PAIR;
+    }
+    return x;
+}
+
+static int64_t max_begin(const cf_pool *p, int64_t row)
+{
+    const cf_node *n = p->node;
+    bool plain = n->conv.kernel == 2 && n->conv.stride == 2 && n->pad_top == 0 && n->pad_left == 0;
+    if (!plain || p->dtype != CF_BF16 || p->winner != NULL) return 0;
+    if (2 * n->out_shape.h > n->in_shape.h || 2 * n->out_shape.w > n->in_shape.w) return 0;
+    if (n->in_shape.c == 8) return max_few_channels(p, row, 8);
+    return n->in_shape.c == 16 ? max_few_channels(p, row, 16) : 0;
+}
+
 CF_INLINE void max_body(const cf_pool *p, cf_dtype dtype)
 {
     const cf_node *node = p->node;
@@ -82,7 +141,7 @@ CF_INLINE void max_body(const cf_pool *p, cf_dtype dtype)
     for (int64_t i = 0; i < p->n_images * out->h; i++) {
         window w = {.image = i / out->h};
         w.rows = window_at(i % out->h, conv->stride, node->pad_top, conv->kernel, in->h);
-        for (int64_t x = 0; x < out->w; x++) {
+        for (int64_t x = max_begin(p, i); x < out->w; x++) {
             w.pixel = i * out->w + x;
             w.cols = window_at(x, conv->stride, node->pad_left, conv->kernel, in->w);
             int64_t c = 0;
