@@ -9,6 +9,7 @@
 #include "launch/signals.h"
 #include "launch/sweep_lanes.h"
 #include "worker/group.h"
+#include "worker/stage.h"
 #include "worker/worker.h"
 
 /* Rank 0 looks at all points before it says anything. */
@@ -144,10 +145,12 @@ static cf_err count_strangers(const sweep_train *s, const lane *own, cf_worker_j
 /* Point after point. Only OK and REQUEUE return. */
 static cf_err work(const sweep_train *s, const lane *own)
 {
+    cf_stage_seen seen = {0};
     cf_worker_job w = {.control = own->control,
                        .coordinator_rank = 0,
                        .signal_caught = cf_signals_caught,
                        .rank_offset = rank_offset(s, own),
+                       .seen = &seen,
                        .lane = true};
     bool more = true;
     CF_TRY(find_host_mates(s, &w));

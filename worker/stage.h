@@ -1,7 +1,7 @@
 /* Staging: a copy of the cells file on the node's own disk, made once a node and kept for the next
  * job there.
  *
- * The copy is verified by size and by a hash of every byte, each time it is taken up; it appears
+ * The copy is verified by size and by a hash of every byte, once by each process; it appears
  * under its name whole or not at all. Nothing here can fail a run: where a copy cannot be had, a
  * warning says why and the shared file is read. It does not enter a result: a worker holds whatever
  * file it opens against the hash in its plan. Copies lie in `<folder>/cytofold-<uid>`, which no
@@ -14,6 +14,13 @@
 #include "kernels/base/file.h"
 #include "kernels/comm/comm_mpi.h"
 
+/* The copy that this process has verified last, so that the next job of a lane need not read it
+ * again. {0}: none. */
+typedef struct cf_stage_seen {
+    uint64_t content_hash, device, inode;
+    int64_t n_bytes;
+} cf_stage_seen;
+
 /* Everything is borrowed for the call. */
 typedef struct cf_stage {
     const char *path;      /* cells file, absolute */
@@ -23,6 +30,7 @@ typedef struct cf_stage {
      * none. */
     cf_err (*moved)(void *context);
     void *context;
+    cf_stage_seen *seen; /* in and out; NULL: nothing is remembered */
 } cf_stage;
 
 /* Collective over `workers`: `path` becomes the file to read on this node, the copy or the shared

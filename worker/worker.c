@@ -81,7 +81,12 @@ static cf_err open_cells(cf_worker *w)
 {
     char path[CF_PATH_MAX];
     const char *shared = w->config.data_cells;
-    const cf_stage stage = {shared, w->config.run_stage, w->plan.cells_hash, stage_moved, w};
+    const cf_stage stage = {.path = shared,
+                            .where = w->config.run_stage,
+                            .content_hash = w->plan.cells_hash,
+                            .moved = stage_moved,
+                            .context = w,
+                            .seen = w->job->seen};
     CF_TRY(cf_stage_cells(&stage, w->job->workers, path));
     /* Another job may have made room in between. */
     if (strcmp(path, shared) != 0 && cf_cells_open(path, &w->cells) == CF_OK) return CF_OK;

@@ -20,7 +20,9 @@ typedef struct cf_worker_job {
     int strangers;              /* workers of other lanes that have this one's device, too */
     int (*signal_caught)(void); /* the signal that asks to save and leave; 0: none came */
     int rank_offset;            /* added to ranks of `control` where people read them */
-    bool lane;                  /* of a sweep: the process goes on when the job is over */
+    struct cf_stage_seen
+        *seen; /* kept between the jobs of a lane (stage.h); borrowed; NULL: none */
+    bool lane; /* of a sweep: the process goes on when the job is over */
 } cf_worker_job;
 
 /* Collective over the workers. CF_E_REQUEUE when the job was stopped and all that is to be saved is

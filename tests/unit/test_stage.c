@@ -142,6 +142,41 @@ static void a_stop_ends_the_copy_and_leaves_nothing(void **state)
     assert_same_bytes(path);
 }
 
+static void a_process_reads_a_copy_once(void **state)
+{
+    (void)state;
+    char path[CF_PATH_MAX], other[CF_PATH_MAX];
+    int moves = 0;
+    cf_stage_seen seen = {0};
+    cf_stage s = stage_of(7);
+    s.moved = count_move;
+    s.context = &moves;
+    s.seen = &seen;
+    assert_int_equal(cf_stage_copy(&s, path), CF_OK);
+    moves = 0;
+    assert_int_equal(cf_stage_copy(&s, path), CF_OK);
+    assert_int_equal(moves, 0);
+    cf_stage t = stage_of(8); /* another file's copy */
+    t.moved = count_move;
+    t.context = &moves;
+    t.seen = &seen;
+    assert_int_equal(cf_stage_copy(&t, other), CF_OK);
+    assert_true(moves > 0);
+    moves = 0;
+    assert_int_equal(cf_stage_copy(&s, path), CF_OK); /* no longer the last one */
+    assert_true(moves > 0);
+    cf_stage by_another = stage_of(7); /* process, while the old copy still has its number */
+    int fd = open(path, O_RDONLY);
+    assert_true(fd >= 0);
+    assert_int_equal(unlink(path), 0);
+    assert_int_equal(cf_stage_copy(&by_another, path), CF_OK);
+    moves = 0;
+    assert_int_equal(cf_stage_copy(&s, path), CF_OK);
+    assert_true(moves > 0);
+    close(fd);
+    assert_same_bytes(path);
+}
+
 static void makes_a_damaged_copy_again(void **state)
 {
     (void)state;
@@ -259,6 +294,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(a_stop_ends_the_copy_and_leaves_nothing, set_up, tear_down),
         cmocka_unit_test_setup_teardown(copies_and_keeps_it_for_the_next_job, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(a_process_reads_a_copy_once, set_up, tear_down),
         cmocka_unit_test_setup_teardown(makes_a_damaged_copy_again, set_up, tear_down),
         cmocka_unit_test_setup_teardown(one_of_several_processes_copies, set_up, tear_down),
         cmocka_unit_test_setup_teardown(refuses_a_folder_that_others_can_enter, set_up, tear_down),
