@@ -82,6 +82,7 @@ def functions(text):
         if mark.group() == "{":
             if depth == 0:
                 before = code[max(0, mark.start() - 4000):mark.start()].rstrip()
+                before = before[max(before.rfind(end) for end in "{};") + 1:]  # a head has none of them
                 head = re.search(r"(\w+)\s*\((?:[^(){};]|\([^(){};]*\))*\)$", before)
                 name = head.group(1) if head else None
                 lines_back = before.count("\n", head.start()) if head else 0
