@@ -19,3 +19,12 @@ same() {
   diff "$1.sums" "$2.sums" || fail "$1 and $2 differ"
   say "$1 and $2: $(wc -l <"$1.sums") files with the same bytes, $(sha256sum <"$1.sums" | cut -c1-16)"
 }
+
+# Whether a process of this folder works on RUN; tests beside this one may have runs of the same name.
+runs_here() { # RUN
+  local pid
+  for pid in $(pgrep -f -- "--run $1 "); do
+    if [ "/proc/$pid/cwd" -ef . ]; then return 0; fi
+  done
+  return 1
+}

@@ -61,10 +61,10 @@ kill_once() {
   wait "$launcher" && fail "the killed job ended well"
   # The ranks of a killed launcher notice and leave; the next job must not meet them.
   for _ in $(seq 1 3000); do
-    pgrep -f -- "--run $run " >/dev/null || break
+    runs_here "$run" || break
     read -r -t 0.01 <> <(:) || true
   done
-  pgrep -f -- "--run $run " >/dev/null && fail "processes of the killed job are left after 30 s"
+  runs_here "$run" && fail "processes of the killed job are left after 30 s"
   [ -f "$run/fold-0/predictions.csv" ] && [ -f "$run/fold-1/predictions.csv" ] &&
     [ -f "$run/fold-2/predictions.csv" ] && fail "the job had finished before it was killed"
   return 0

@@ -81,7 +81,7 @@ cut_off() {
   wait "$launcher" || code=$?
   # what is left of a killed job leaves; the next one must not meet it
   for _ in $(seq 1 3000); do
-    pgrep -f -- "--run $run " >/dev/null || return 0
+    runs_here "$run" || return 0
     read -r -t 0.01 <> <(:) || true
   done
   fail "processes of the job that was cut off are left after 30 s"
@@ -213,7 +213,7 @@ killed) # a point that is under way when the coordinator dies: its next turn is 
   wait "$job" || code=$?
   [ "$code" = 137 ] || { cat run.log >&2; fail "KILL of the coordinator: exit $code, expected 137"; }
   for _ in $(seq 1 3000); do
-    pgrep -f -- "--run run " >/dev/null || break
+    runs_here run || break
     read -r -t 0.01 <> <(:) || true
   done
   train sweep.yaml run 1
