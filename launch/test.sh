@@ -14,6 +14,8 @@ export OMPI_ALLOW_RUN_AS_ROOT=1 OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1 OMPI_MCA_rmaps_
 # What Open MPI takes where there is no InfiniBand; left to itself it looks for some for 0.2 s at each start.
 export OMPI_MCA_pml=ob1
 export CTEST_OUTPUT_ON_FAILURE=1
+# Where there is a ccache: builds share what their options do not tell apart, here and in another checkout.
+export CCACHE_BASEDIR="$source_dir" CCACHE_NOHASHDIR=1
 
 say "packages"
 # shellcheck disable=SC2086
@@ -61,6 +63,7 @@ check_install() {
 
 # Unit and operator tests, and kernels on the host shim, with address, leak and undefined-behaviour checks.
 check_asan() {
+  local targets=(units)
   build_preset asan || return 1
   ASAN_OPTIONS=detect_leaks=1:abort_on_error=1 UBSAN_OPTIONS=print_stacktrace=1 \
     ctest --test-dir build/asan -R '^(unit|ops|fuzz)/|^cuda/.*-shuffle$' -j "$jobs"
@@ -95,6 +98,7 @@ fetch_cuobjdump() {
   chmod +x "$folder"/nvidia/cu13/bin/*
 }
 check_cuda() {
+  local targets=(gpu_check) # all that its tests run; the others have been built without it
   fetch_cuobjdump || echo "cuobjdump cannot be had here: lint/cuda_objects is skipped"
   build_preset cuda || return 1
   # Without a driver the program starts, and says what is missing where a GPU is asked for.
@@ -110,7 +114,8 @@ say "tests"
 rm -f build/test/results.xml
 results=(build/test/results.xml)
 junit=(--output-junit results.xml --test-output-size-passed 16777216 --test-output-size-failed 16777216)
-ctest --test-dir build/test -j "$jobs" "${junit[@]}" --no-tests=error --timeout 600 "$@" | grep -vE '^ *(Start|Test project)'
+# One more than cores: tests of whole jobs wait for half of their time.
+ctest --test-dir build/test -j $((jobs + 1)) "${junit[@]}" --no-tests=error --timeout 600 "$@" | grep -vE '^ *(Start|Test project)'
 
 if [ $# -eq 0 ]; then
   stage "install: run from the prefix" check_install
