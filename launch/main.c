@@ -7,6 +7,7 @@
 
 #include "kernels/base/log.h"
 #include "launch/help.h"
+#include "launch/spin.h"
 #include "launch/verbs.h"
 
 static const cf_verb *const verbs[] = {
@@ -16,6 +17,18 @@ static const cf_verb *const verbs[] = {
     &cf_verb_inspect, &cf_verb_synth,  &cf_verb_bench,   &cf_verb_submit,
 };
 enum { N_VERBS = sizeof verbs / sizeof verbs[0] };
+
+/* Verbs that compute in this process, beside threads that load images. */
+static bool computes_here(const cf_verb *verb)
+{
+    return verb == &cf_verb_predict || verb == &cf_verb_explain || verb == &cf_verb_embed;
+}
+
+static cf_err run(const cf_verb *verb, int argc, char **argv)
+{
+    if (computes_here(verb)) cf_spin_briefly(argv);
+    return verb->run(argc - 1, argv + 1);
+}
 
 /* One message for an error; output that could not be written is one. */
 static int finish(cf_err err)
@@ -45,7 +58,7 @@ int main(int argc, char **argv)
     cf_err err = cf_help_run(verbs, N_VERBS, argc - 1, argv + 1, &done);
     if (done) return finish(err);
     for (int i = 0; i < N_VERBS; i++)
-        if (strcmp(argv[1], verbs[i]->name) == 0) return finish(verbs[i]->run(argc - 1, argv + 1));
+        if (strcmp(argv[1], verbs[i]->name) == 0) return finish(run(verbs[i], argc, argv));
     cf_log_error("unknown verb '%s'; cytofold --help lists them", argv[1]);
     return CF_E_USAGE;
 }
