@@ -37,6 +37,15 @@ expect() { # CODE REGEX OPTIONS...: predict must end with CODE, and its standard
   { cat train.log; exit 1; }
 expect 0 "images/s" run cells.cells -o plain.csv
 
+# threads wait briefly, unless the user says how; said by GNU's OpenMP itself, where it is that
+OMP_DISPLAY_ENV=verbose "$program" --help >out 2>err
+if grep -q GOMP_SPINCOUNT err; then
+  OMP_DISPLAY_ENV=verbose expect 0 "GOMP_SPINCOUNT = '1000'" run cells.cells -o own.csv
+  GOMP_SPINCOUNT=77 OMP_DISPLAY_ENV=verbose expect 0 "GOMP_SPINCOUNT = '77'" run cells.cells -o own.csv
+  check "as the user says" bash -c "! grep -q \"GOMP_SPINCOUNT = '1000'\" err"
+  rm own.csv
+fi
+
 # temperatures: of each fold, by the run's own test; the same class, another confidence
 expect 0 "fold 2: temperature [0-9.]+$" run cells.cells --temperature -o warm.csv
 check "predictions are scaled" bash -c '! cmp -s plain.csv warm.csv'
