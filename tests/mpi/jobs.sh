@@ -2,8 +2,8 @@
 # Whole jobs on phantom cells (synthetic): the one law, resuming, and refusals. One case a call:
 #   jobs.sh PROGRAM CASE
 # Each case compares bytes. Needs mpirun. CYTOFOLD_TEST_DEVICE=cuda: on that device. Where an epoch takes
-# long: CYTOFOLD_TEST_EPOCHS, of each training (4), CYTOFOLD_TEST_LONG, of those that are killed (40), and
-# CYTOFOLD_TEST_KILLS, how many are killed (2).
+# long: CYTOFOLD_TEST_IMAGES (126), CYTOFOLD_TEST_EPOCHS, of each training (4), CYTOFOLD_TEST_LONG, of those that are
+# killed (40), and CYTOFOLD_TEST_KILLS, how many are killed (2).
 set -euo pipefail
 export LC_ALL=C OMPI_ALLOW_RUN_AS_ROOT=1 OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1
 program="$1" name="$2"
@@ -19,7 +19,7 @@ cells=(--set data.cells=cells.cells --set "train.epochs=${CYTOFOLD_TEST_EPOCHS:-
 . "$(dirname "$config")/compare.sh"
 
 make_cells() {
-  "$program" synth -o phantoms --images 126 --size 32 --scheme bm7 --seed 5 >/dev/null
+  "$program" synth -o phantoms --images "${CYTOFOLD_TEST_IMAGES:-126}" --size 32 --scheme bm7 --seed 5 >/dev/null
   "$program" pack phantoms --scheme bm7 -o cells.cells >/dev/null
 }
 
