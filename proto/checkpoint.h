@@ -62,9 +62,9 @@ CF_CHECKED cf_err cf_checkpoint_read(const char *path, cf_checkpoint *c);
 void cf_checkpoint_fini(cf_checkpoint *c);
 
 /* What tells the newest checkpoint of a fold's folder from all others: the hash in its footer. Only
- * the end of the file is read, and nothing is verified; files that are cut off are passed over.
- * *found = false, and *mark is left alone, where there is none. CF_E_DATA for one that cannot be
- * read. */
+ * the end of the file is read, and nothing is verified; files that are cut off, or that a training
+ * removes meanwhile, are passed over. *found = false, and *mark is left alone, where there is none.
+ * CF_E_DATA for one that cannot be read. */
 CF_CHECKED cf_err cf_checkpoint_newest_mark(const char *fold_dir, uint64_t *mark, bool *found);
 
 #endif

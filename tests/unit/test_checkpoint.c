@@ -384,6 +384,33 @@ static void newest_checkpoint_is_told_by_its_end(void **state)
     assert_true(found && mark != first);
 }
 
+/* A training beside us removes the older of its checkpoints whenever it saves. */
+static void checkpoints_that_go_meanwhile_are_passed_over(void **state)
+{
+    (void)state;
+    static sample s;
+    char dir[CF_PATH_MAX], file[CF_PATH_MAX];
+    uint64_t mark = 7;
+    bool found = false;
+    fill_sample(&s);
+    snprintf(dir, sizeof dir, "%.4000s/fold-1", folder);
+    assert_int_equal(cf_dir_make(dir), CF_OK);
+    assert_int_equal(cf_path_join(file, sizeof file, dir, "checkpoint-30.ckpt"), CF_OK);
+    assert_int_equal(symlink("gone", file), 0); /* listed, but cannot be opened any more */
+    assert_int_equal(cf_checkpoint_newest_mark(dir, &mark, &found), CF_OK);
+    assert_true(!found && mark == 7);
+    assert_int_equal(cf_path_join(file, sizeof file, dir, "checkpoint-20.ckpt"), CF_OK);
+    assert_int_equal(cf_checkpoint_write(file, &s.c), CF_OK);
+    assert_int_equal(cf_path_join(file, sizeof file, dir, "checkpoint-3.ckpt"), CF_OK);
+    assert_int_equal(cf_dir_make(file), CF_OK); /* an older one is not even opened */
+    if (cf_checkpoint_newest_mark(dir, &mark, &found) != CF_OK) fail_msg("%s", cf_err_text());
+    assert_true(found && mark != 7);
+    assert_int_equal(cf_path_join(file, sizeof file, dir, "checkpoint-40.ckpt"), CF_OK);
+    assert_int_equal(cf_dir_make(file), CF_OK);
+    assert_int_equal(cf_checkpoint_newest_mark(dir, &mark, &found), CF_E_DATA);
+    assert_non_null(strstr(cf_err_text(), "checkpoint-40.ckpt"));
+}
+
 static int make_folder(void **state)
 {
     (void)state;
@@ -414,6 +441,7 @@ int main(void)
         cmocka_unit_test(impossible_checkpoints_are_not_written),
         cmocka_unit_test(full_disk_tells_bytes_needed),
         cmocka_unit_test(newest_checkpoint_is_told_by_its_end),
+        cmocka_unit_test(checkpoints_that_go_meanwhile_are_passed_over),
     };
     return cmocka_run_group_tests(tests, make_folder, remove_folder);
 }
