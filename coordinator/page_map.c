@@ -212,12 +212,22 @@ static cf_err put_data(const cf_page *p, const cf_csv *csv, const map *m, cf_buf
     return CF_OK;
 }
 
+/* No figure depends on it: a page without the warning is better than none. */
+static cf_err is_earlier(const char *run_dir, bool *earlier)
+{
+    cf_err err = cf_map_origin_is_earlier(run_dir, earlier);
+    if (err != CF_E_DATA) return err;
+    cf_log_warn("of which weights the map is, cannot be told: %s", cf_err_text());
+    *earlier = false;
+    return CF_OK;
+}
+
 /* How many images, and what is not to be expected of them. */
 static cf_err put_words(const cf_page *p, int64_t n, cf_buf *out)
 {
     char count[CF_PAGE_NUMBER_MAX], all[CF_PAGE_NUMBER_MAX];
     bool earlier = false;
-    CF_TRY(cf_map_origin_is_earlier(p->run_dir, &earlier));
+    CF_TRY(is_earlier(p->run_dir, &earlier));
     cf_page_count(n, count);
     cf_page_count(p->predictions->n, all);
     cf_buf_printf(out, "<p>%s", count);

@@ -15,7 +15,8 @@ CF_CHECKED cf_err cf_map_origin_mark(const char *run_dir, int fold, char text[CF
 
 /* *earlier: a fold of run_dir/embed.json has another newest checkpoint by now than the one named
  * there. False where nothing can be told: no embed.json or one without such names, or no
- * checkpoints any more. Errors: CF_E_DATA for an embed.json that is none, CF_E_UNEXPECTED. */
+ * checkpoints any more. Errors: CF_E_DATA for an embed.json that is none or a
+ * checkpoint that cannot be read, CF_E_UNEXPECTED. */
 CF_CHECKED cf_err cf_map_origin_is_earlier(const char *run_dir, bool *earlier);
 
 #endif

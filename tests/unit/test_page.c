@@ -239,6 +239,24 @@ static void damaged_map_is_refused_with_its_place(void **state)
     cf_scheme_fini(&s);
 }
 
+/* embed.json tells only whether the map is of earlier weights. */
+static void a_page_does_without_what_a_map_is_of(void **state)
+{
+    (void)state;
+    char path[CF_PATH_MAX], *page = NULL;
+    cf_scheme s;
+    parse_scheme(HOSTILE, &s);
+    make_hostile(&s, "cut");
+    in_folder(path, "cut", "embed.json");
+    assert_int_equal(cf_file_save(path, "{", 1), CF_OK);
+    write_page(&s, "cut", NULL);
+    read_back("cut", "report.html", &page);
+    assert_contains(page, "map-canvas");
+    assert_lacks(page, "earlier weights");
+    free(page);
+    cf_scheme_fini(&s);
+}
+
 /* Kappa of labels AABB and predictions ABAA: (1/4 - 1/2) / (1/2). */
 static void a_negative_figure_is_written_as_in_the_tables(void **state)
 {
@@ -292,6 +310,7 @@ int main(void)
         cmocka_unit_test(page_and_plots_have_the_same_bytes_again),
         cmocka_unit_test(learning_curves_come_from_whole_lines),
         cmocka_unit_test(damaged_map_is_refused_with_its_place),
+        cmocka_unit_test(a_page_does_without_what_a_map_is_of),
         cmocka_unit_test(a_negative_figure_is_written_as_in_the_tables),
         cmocka_unit_test(page_has_the_published_figures),
     };
