@@ -78,28 +78,29 @@ static void warn_of_classes(const cf_import_job *job, const cf_safetensors *f)
     cf_buf_fini(&nodes);
 }
 
-/* Whether it will do, before anything is written. */
-static cf_err check_file(const cf_import_job *job, const cf_graph *g, int fold)
-{
-    cf_safetensors f;
-    cf_weight_taken taken = {0};
-    CF_TRY(cf_safetensors_open(job->files[fold], &f));
-    cf_err err = cf_weight_file_check(&f, g, job->scheme, CF_WEIGHT_USE_ALL, &taken);
-    if (err == CF_OK) warn_of_classes(job, &f);
-    cf_safetensors_close(&f);
-    return err;
-}
-
-static cf_err import_fold(const cf_import_job *job, const cf_graph *g, int fold, float *values)
+/* values: receives [n_weights + n_state] */
+static cf_err read_file(const cf_import_job *job, const cf_graph *g, int fold, bool first,
+                        float *values)
 {
     cf_safetensors f;
     cf_weight_taken taken = {0};
     CF_TRY(cf_safetensors_open(job->files[fold], &f));
     cf_err err = cf_weight_file_read(&f, g, job->scheme, CF_WEIGHT_USE_ALL, values,
                                      values + g->n_weights, &taken);
+    if (err == CF_OK && first) warn_of_classes(job, &f);
     cf_safetensors_close(&f);
-    if (err == CF_OK) err = save(job, g, fold, values);
     return err;
+}
+
+/* Each file is read twice: all of them, values too, before anything is written. */
+static cf_err import_folds(const cf_import_job *job, const cf_graph *g, float *values)
+{
+    for (int fold = 0; fold < job->n_files; fold++) CF_TRY(read_file(job, g, fold, true, values));
+    for (int fold = 0; fold < job->n_files; fold++) {
+        CF_TRY(read_file(job, g, fold, false, values));
+        CF_TRY(save(job, g, fold, values));
+    }
+    return CF_OK;
 }
 
 static cf_err save_text(const char *dir, const char *name, const char *text)
@@ -198,9 +199,7 @@ cf_err cf_import(const cf_import_job *job)
     CF_TRY(check_new(job));
     CF_TRY_GOTO(cf_model_build(job->config, job->scheme, 1, &g), out);
     CF_TRY_GOTO(cf_new(&values, (size_t)(g->n_weights + g->n_state), sizeof *values), out);
-    for (int fold = 0; fold < job->n_files; fold++) CF_TRY_GOTO(check_file(job, g, fold), out);
-    for (int fold = 0; fold < job->n_files; fold++)
-        CF_TRY_GOTO(import_fold(job, g, fold, values), out);
+    CF_TRY_GOTO(import_folds(job, g, values), out);
     CF_TRY_GOTO(save_text(job->dir, SCHEME, job->scheme->text), out);
     CF_TRY_GOTO(write_run_yaml(job), out);
 out:

@@ -61,6 +61,17 @@ text = json.dumps(header).encode()
 open(target, "wb").write(struct.pack("<Q", len(text)) + text + data[8 + n:])
 END
 }
+# poison FILE: the first number of its classifier becomes no number
+poison() {
+  python3 - "$@" <<'END'
+import json, struct, sys
+data = bytearray(open(sys.argv[1], "rb").read())
+n = struct.unpack("<Q", data[:8])[0]
+at = 8 + n + json.loads(data[8:8 + n])["fc.weight"]["data_offsets"][0]
+data[at:at + 4] = struct.pack("<f", float("nan"))
+open(sys.argv[1], "wb").write(data)
+END
+}
 # strip FILE: without its metadata, as other programs write them
 strip() {
   put "$1" __metadata__ none '[]' 0
@@ -164,6 +175,10 @@ check "the same field again" grep -qa "144 x 144 px, 0.05 um/px" sized.onnx
 expect 0 "mixed: 2 networks" import "${own[0]}" bare.safetensors -o mixed # the first speaks for both
 # an import that failed or was killed is repeated by the same command
 expect 4 "cut.safetensors: .* do not lie in" import "${own[0]}" cut.safetensors -o two
+check "nothing made" [ ! -e two ]
+cp "${own[1]}" poisoned.safetensors
+poison poisoned.safetensors
+expect 4 "poisoned.safetensors: .*fc.weight" import "${own[0]}" poisoned.safetensors -o two
 check "nothing made" [ ! -e two ]
 "$program" import "${own[@]}" -o two >/dev/null && rm two/run.yaml two/scheme.yaml && : >two/fold-1/checkpoint-0.ckpt
 expect 2 "two holds fold-1; expected a new or an empty folder" import "${own[0]}" -o two
