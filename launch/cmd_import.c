@@ -86,6 +86,20 @@ static void read_images(const wishes *w, source *s)
         snprintf(s->images, sizeof s->images, "%d x %d px, %.9g um/px", width, height, scale);
 }
 
+/* Published weights are of images that were normalised by some mean and SD or other: taken as they
+ * are, such images give probabilities that look right and are not. */
+static void warn_of_normalisation(const wishes *w, const source *s)
+{
+    bool said = w->config != NULL || cf_safetensors_note(&s->f, CF_FACT_CONFIG) != NULL;
+    for (size_t i = 0; i < w->overrides.n; i++)
+        said |= strncmp(w->overrides.items[i], "augment.mean", 12) == 0 ||
+                strncmp(w->overrides.items[i], "augment.std", 11) == 0;
+    if (!said)
+        cf_log_warn("%s does not say how its images were normalised: they are taken as they are; "
+                    "--set augment.mean=[R,G,B] --set augment.std=[R,G,B] says it",
+                    s->f.path);
+}
+
 static void close_source(source *s)
 {
     cf_scheme_fini(&s->scheme);
@@ -96,10 +110,12 @@ static void close_source(source *s)
 /* ---- all files make one run -------------------------------------------------------------------
  */
 
-/* What a prediction depends on: the network, and what is done to an image before it. */
+/* What a prediction depends on: the network and its arithmetic, and what is done to an image before
+ * it. */
 static bool is_seen_by_prediction(const cf_key *key)
 {
-    static const char *const keys[] = {"augment.zoom", "augment.mean", "augment.std"};
+    static const char *const keys[] = {"augment.zoom", "augment.mean", "augment.std",
+                                       "train.precision"};
     bool seen = strcmp(key->section, "model") == 0;
     for (size_t i = 0; i < sizeof keys / sizeof keys[0]; i++)
         seen |= strcmp(key->path, keys[i]) == 0;
@@ -171,6 +187,7 @@ static cf_err import(const wishes *w, const cf_strings *files)
     CF_TRY_GOTO(read_config(w, s), out);
     CF_TRY_GOTO(read_scheme(w, s), out);
     read_images(w, s);
+    warn_of_normalisation(w, s);
     for (size_t i = 1; i < files->n; i++)
         CF_TRY_GOTO(compare_with_first(w, s, files->items[i]), out);
     const cf_import_job job = {(const char *const *)files->items,

@@ -119,8 +119,12 @@ strip bare.safetensors
 expect 2 "does not say what its outputs are: --scheme S" import bare.safetensors -o bare
 expect 4 "tensors of the network missing: layer1.1.conv1.weight \[128, 256, 1, 1\], .* \.\.\.$" \
   import bare.safetensors -o bare --scheme bm7
+check "normalisation asked for" grep -q "bare.safetensors does not say how its images were normalised" out
 check "nothing made" [ ! -e bare/run.yaml ]
+expect 4 "missing" import bare.safetensors -o bare --scheme bm7 --set 'augment.std=[.2,.2,.2]'
+check "normalisation said" bash -c '! grep -q normalised out'
 expect 0 "bare: 1 network" import bare.safetensors -o bare --scheme bm7 --config "$tiny" --size 36
+check "normalisation said by the configuration" bash -c '! grep -q normalised out'
 expect 0 "by fold 0 of bare" predict bare phantoms -o bare.csv
 "$program" predict run phantoms --fold 0 -o fold0.csv >/dev/null 2>&1
 check "as fold 0" cmp fold0.csv bare.csv
@@ -158,10 +162,13 @@ expect 4 "cut.safetensors: .* do not lie in" inspect cut.safetensors
 # several files make one run: of one network, one way with images, one scheme
 own=(torchvision-0.safetensors torchvision-1.safetensors)
 reword "${own[1]}" zoomed.safetensors "zoom: 1" "zoom: 1.25"
+reword "${own[1]}" exact.safetensors "precision: bf16" "precision: fp32"
 reword "${own[1]}" sized.safetensors "36 x 36 px, 0 um/px" "72 x 72 px, 0.1 um/px"
 reword "${own[1]}" named.safetensors "name: bm7" "name: other"
 expect 2 "zoomed.safetensors: augment.zoom is 1.25, but 1 in torchvision-0.safetensors" \
   import "${own[0]}" zoomed.safetensors -o two
+expect 2 "exact.safetensors: train.precision is fp32, but bf16 in torchvision-0.safetensors" \
+  import "${own[0]}" exact.safetensors -o two
 expect 2 "sized.safetensors: trained on images of 72 x 72 px, 0.1 um/px, .* on 36 x 36 px" \
   import "${own[0]}" sized.safetensors -o two
 expect 2 "named.safetensors: its scheme is not that of torchvision-0.safetensors; --scheme S" \
