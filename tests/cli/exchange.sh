@@ -215,6 +215,9 @@ check "trains from it on two ranks" "$program" train "${job[@]}" --run start2 --
   --set model.init=torchvision-0.safetensors >/dev/null 2>start2.log
 for k in 0 1 2; do check "same bits on two ranks" cmp start/fold-$k/checkpoint-2.ckpt start2/fold-$k/checkpoint-2.ckpt; done
 # such a run is one like any other
+cp -r start folds
+rm folds/folds.csv
+expect 0 "cells.cells is left aside: not what folds was trained on: folds/folds.csv: No such file" report folds
 expect 0 "" embed start --neighbors 5
 expect 0 "unlike" predict start phantoms --unlike 0.01 -o start.csv
 check "a flag for each image" [ "$(head -1 start.csv | grep -c unlike)" = 1 ]
