@@ -325,6 +325,8 @@ static cf_err await_lanes(coordinator *c, bool whole)
     cf_lane_next next = CF_LANE_OVER;
     int64_t patience_ns = 0;
     if (lane == NULL) return CF_OK;
+    cf_run_lock_release(c->run.lock); /* the sweep has one of its own */
+    c->run.lock = NULL;
     do {
         for (bool got = true; got;) {
             cf_message m;

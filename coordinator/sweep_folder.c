@@ -63,14 +63,16 @@ static cf_err is_there(const char *dir, const char *file, bool *all)
 static cf_err begun(const char *dir, bool *trained)
 {
     bool has_fold = false, has_yaml = true;
+    *trained = false;
+    CF_TRY(is_there(dir, "run.yaml", &has_yaml));
+    if (!has_yaml) return CF_OK;
     for (int fold = 0; fold < CF_MAX_FOLDS && !has_fold; fold++) {
         char name[32];
         snprintf(name, sizeof name, "fold-%d", fold);
         has_fold = true;
         CF_TRY(is_there(dir, name, &has_fold));
     }
-    CF_TRY(is_there(dir, "run.yaml", &has_yaml));
-    *trained = has_fold && has_yaml;
+    *trained = has_fold;
     return CF_OK;
 }
 
@@ -94,12 +96,29 @@ static cf_err is_untouched(const char *dir, bool *untouched)
     return CF_OK;
 }
 
+/* Meanwhile, to another task of the same array. */
+static cf_err has_given_way(const char *path, const cf_buf *now, bool *given)
+{
+    char *text = NULL;
+    size_t n = 0;
+    CF_TRY(cf_file_read(path, SWEEP_MAX_BYTES, &text, &n));
+    *given = strcmp(text, cf_buf_text(now)) == 0;
+    free(text);
+    return CF_OK;
+}
+
 /* Another sweep gives way where nothing of it was trained. */
 static cf_err replace(const char *dir, const char *path, const char *then, const cf_buf *now)
 {
-    bool untouched = false;
+    bool untouched = false, given = false;
     if (strcmp(then, cf_buf_text(now)) == 0) return CF_OK;
-    CF_TRY(is_untouched(dir, &untouched));
+    cf_err err = is_untouched(dir, &untouched);
+    if (err == CF_E_BUSY || (err == CF_OK && !untouched)) {
+        CF_TRY(has_given_way(path, now, &given));
+        if (given) return CF_OK;
+    }
+    if (err == CF_E_BUSY) err = is_untouched(dir, &untouched); /* or it is free by now */
+    CF_TRY(err);
     if (!untouched) return other_sweep(path, then, cf_buf_text(now));
     cf_log_info("%s: nothing was trained there yet, it starts anew", dir);
     for (int point = 0; point < CF_SWEEP_MAX_POINTS; point++)
@@ -162,6 +181,13 @@ void cf_sweep_folder_forget_error(const char *dir, int point)
     if (error_path(dir, point, path) == CF_OK) unlink(path);
 }
 
+bool cf_sweep_folder_has_figures(const char *dir, int point)
+{
+    char path[CF_PATH_MAX], file[CF_PATH_MAX];
+    return cf_sweep_folder_point(dir, point, path) == CF_OK &&
+           cf_path_join(file, sizeof file, path, "metrics.json") == CF_OK && cf_path_exists(file);
+}
+
 cf_err cf_sweep_folder_error(const char *dir, int point, cf_buf *text)
 {
     char path[CF_PATH_MAX], *line = NULL;
@@ -188,6 +214,19 @@ static bool tells_of(const char *line, const char *event)
     return strncmp(line, start, strlen(start)) == 0;
 }
 
+static const char *last_line(const char *text)
+{
+    const char *before = strrchr(text, '\n');
+    return before != NULL ? before + 1 : text;
+}
+
+/* The line before the last, which goes; text has two at least. */
+static const char *cut_last(char *text)
+{
+    *strrchr(text, '\n') = '\0';
+    return last_line(text);
+}
+
 static cf_err find_ending(const char *dir, ending *e)
 {
     char path[CF_PATH_MAX], *text = NULL;
@@ -199,7 +238,9 @@ static cf_err find_ending(const char *dir, ending *e)
     if (n > 0) *e = BROKEN_OFF; /* also where the last line is torn */
     if (n > 0 && text[n - 1] == '\n') {
         text[n - 1] = '\0';
-        const char *before = strrchr(text, '\n'), *line = before != NULL ? before + 1 : text;
+        const char *line = last_line(text);
+        /* A rank that hangs while its lane waits for others undoes nothing. */
+        while (tells_of(line, "hang") && line > text) line = cut_last(text);
         if (tells_of(line, "end")) *e = ENDED;
         if (tells_of(line, "stop")) *e = STOPPED;
     }

@@ -27,6 +27,8 @@ CF_CHECKED cf_err cf_sweep_folder_broken_off(const char *point_dir, bool *broken
  * away: such a point is tried last. Failing to write it is a warning. */
 void cf_sweep_folder_note_error(const char *dir, int point, const char *text);
 void cf_sweep_folder_forget_error(const char *dir, int point);
+/* Whether a point's report over all its folds was written. */
+bool cf_sweep_folder_has_figures(const char *dir, int point);
 /* The message, empty where there is none. */
 CF_CHECKED cf_err cf_sweep_folder_error(const char *dir, int point, cf_buf *text);
 

@@ -141,7 +141,8 @@ static cf_err end_point(const cf_train_wishes *w, const char *sweep_dir, cf_err 
         return cf_fail(err, "%s", text);
     }
     if (err != CF_OK) return err;
-    if (w->only_fold < 0) cf_sweep_folder_forget_error(sweep_dir, point);
+    if (w->only_fold < 0 || cf_sweep_folder_has_figures(sweep_dir, point))
+        cf_sweep_folder_forget_error(sweep_dir, point);
     return cf_sweep_report_if_whole(sweep_dir);
 }
 

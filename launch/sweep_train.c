@@ -27,6 +27,7 @@ typedef struct sweep_train {
     int n_lanes, n_workers;
     lane *lanes; /* owned, [n_lanes]; elsewhere than on rank 0 only its own has a communicator */
     cf_sweep_lanes *whole; /* owned: rank 0's */
+    bool started;          /* its threads were, which use it until they are joined */
 } sweep_train;
 
 /* World rank of a worker. */
@@ -130,11 +131,13 @@ static cf_err count_strangers(const sweep_train *s, const lane *own, cf_worker_j
     cf_seat *seats = NULL;
     CF_TRY(cf_new(&seats, (size_t)s->n_workers, sizeof *seats));
     MPI_Comm_rank(s->job->workers, &me);
-    cf_err found = cf_seat_find(s->job->device, w->local_index, s->job->job->rank, &seats[me]);
+    /* A device that is not there is cf_engine_open's news: only its lane's coordinator can name it.
+     */
+    if (cf_seat_find(s->job->device, w->local_index, s->job->job->rank, &seats[me]) != CF_OK)
+        seats[me] = (cf_seat){0};
     cf_err err = cf_mpi_check(MPI_Allgather(MPI_IN_PLACE, 0, MPI_BYTE, seats, (int)sizeof *seats,
                                             MPI_BYTE, s->job->workers),
                               "MPI_Allgather");
-    if (err == CF_OK) err = found;
     if (err == CF_OK)
         w->strangers = cf_seat_sharers(seats, s->n_workers, me) -
                        cf_seat_sharers(seats + own->first, own->n, me - own->first);
@@ -195,6 +198,7 @@ static cf_err run(sweep_train *s)
             cf_sweep_lanes_open(s->job->wishes, s->n_workers, job->size, &s->whole, &s->n_lanes));
     CF_TRY(share(s, FIRST_WORD_NS, &s->n_lanes));
     CF_TRY(make_lanes(s));
+    s->started = first && s->n_lanes > 0;
     if (first) CF_TRY(start_lanes(s));
     const lane *own = find_own(s);
     cf_err err = CF_OK;
@@ -214,6 +218,8 @@ cf_err cf_sweep_train(const cf_sweep_train_job *job)
     sweep_train s = {.job = job};
     cf_err err = run(&s);
     bool orderly = err == CF_OK || err == CF_E_REQUEUE;
+    /* Coordinators that still run need all that is there. */
+    if (!orderly && s.started) cf_sweep_die(job->job->size, err, cf_err_text());
     for (int i = 0; i < s.n_lanes && s.lanes != NULL && orderly; i++)
         if (s.lanes[i].control != MPI_COMM_NULL) MPI_Comm_free(&s.lanes[i].control);
     free(s.lanes);
