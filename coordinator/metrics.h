@@ -63,6 +63,11 @@ typedef enum cf_patients_found {
     CF_PATIENTS_NO_CELLS,   /* it is not there or cannot be read */
     CF_PATIENTS_OTHER_CELLS /* it holds other images than the run was trained on */
 } cf_patients_found;
+/* Elsewhere every image stands for itself, for whatever reason. */
+static inline bool cf_patients_named(cf_patients_found found)
+{
+    return found == CF_PATIENTS_IN_FILE || found == CF_PATIENTS_IN_CELLS;
+}
 
 /* How the intervals were made; n_resamples 0: there are none. */
 typedef struct cf_resampling {

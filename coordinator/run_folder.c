@@ -170,6 +170,22 @@ static cf_err check_init(const cf_run_folder *run, const cf_config *c, const cha
                    run->dir, then, c->model_init, now);
 }
 
+/* The same images elsewhere: where they are now is where a report looks for patients and pictures.
+ * All else stays as the run was started. */
+static cf_err note_place(const cf_run_folder *run, const cf_config *c, const cf_cells *cells,
+                         const char *run_yaml)
+{
+    cf_config *old = NULL;
+    CF_TRY(cf_new(&old, 1, sizeof *old));
+    cf_err err = cf_config_read(run_yaml, old);
+    if (err == CF_OK && strcmp(old->data_cells, c->data_cells) != 0) {
+        snprintf(old->data_cells, sizeof old->data_cells, "%s", c->data_cells);
+        err = write_run_yaml(old, cells, run);
+    }
+    free(old);
+    return err;
+}
+
 static cf_err resume_folder(const cf_config *c, const cf_cells *cells, const char *run_yaml,
                             cf_run_folder *run)
 {
@@ -187,7 +203,7 @@ static cf_err resume_folder(const cf_config *c, const cf_cells *cells, const cha
     bool same = cf_trained_on_marked(text, run->folds_hash);
     free(text);
     CF_TRY(err);
-    return same ? CF_OK : other_data(run, c);
+    return same ? note_place(run, c, cells, run_yaml) : other_data(run, c);
 }
 
 /* A run that was refused before it trained anything (by a worker, say) left nothing to protect. */
@@ -236,6 +252,18 @@ static cf_err try_folds(const cf_config *config, const cf_cells *cells, cf_run_f
     return make_folds(config, cells, run);
 }
 
+/* A kill while a file was written leaves its temporary. */
+static void tidy(const cf_run_folder *run)
+{
+    char path[CF_PATH_MAX], name[32];
+    cf_dir_tidy(run->dir);
+    if (cf_path_join(path, sizeof path, run->dir, "plots") == CF_OK) cf_dir_tidy(path);
+    for (int fold = 0; fold < run->n_folds; fold++) {
+        snprintf(name, sizeof name, "fold-%d", fold);
+        if (cf_path_join(path, sizeof path, run->dir, name) == CF_OK) cf_dir_tidy(path);
+    }
+}
+
 cf_err cf_run_folder_take(const char *dir, int only_fold, const cf_config *config,
                           const cf_cells *cells, cf_run_folder *run)
 {
@@ -246,6 +274,7 @@ cf_err cf_run_folder_take(const char *dir, int only_fold, const cf_config *confi
     CF_TRY(cf_run_lock_take(dir, only_fold, &times, &run->lock));
     CF_TRY(cf_run_lock_enter(run->lock, &others));
     cf_err err = open_folder(config, cells, others, run);
+    if (err == CF_OK) tidy(run);
     cf_run_lock_leave(run->lock);
     return err;
 }

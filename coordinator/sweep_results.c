@@ -88,7 +88,7 @@ static cf_err check_same_patients(const char *dir, const cf_sweep_result *a,
         [CF_PATIENTS_NO_CELLS] = "nowhere: its cells file is not there",
         [CF_PATIENTS_OTHER_CELLS] = "nowhere: its cells file is of other images",
     };
-    if (a->patients == b->patients) return CF_OK;
+    if (cf_patients_named(a->patients) == cf_patients_named(b->patients)) return CF_OK;
     return cf_fail(CF_E_DATA,
                    "%s: point-%03d has its patients %s, point-%03d %s: they cannot be compared",
                    dir, a->point, sources[a->patients], b->point, sources[b->patients]);

@@ -18,13 +18,19 @@
 /* ---- reading ----------------------------------------------------------------------------------
  */
 
+/* What is short in this process is no fault of the file. */
+static cf_err code_of(int number)
+{
+    return number == ENOMEM || number == EMFILE || number == ENFILE ? CF_E_UNEXPECTED : CF_E_DATA;
+}
+
 /* Opens a regular file; *bytes is its size. O_NONBLOCK so that a FIFO is refused, not waited for.
  */
 static cf_err open_regular(const char *path, int *fd, size_t *bytes)
 {
     struct stat st;
     *fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
-    if (*fd < 0) return cf_fail_errno(CF_E_DATA, "%s", path);
+    if (*fd < 0) return cf_fail_errno(code_of(errno), "%s", path);
     cf_err err = CF_OK;
     if (fstat(*fd, &st) != 0) {
         err = cf_fail_errno(CF_E_DATA, "%s", path);
@@ -102,7 +108,7 @@ cf_err cf_map_open(const char *path, cf_map *map)
     cf_err err = CF_OK;
     void *bytes = mmap(NULL, size, PROT_READ, MAP_SHARED, fd, 0);
     if (bytes == MAP_FAILED) {
-        err = cf_fail_errno(CF_E_DATA, "%s: mmap of %zu bytes", path, size);
+        err = cf_fail_errno(code_of(errno), "%s: mmap of %zu bytes", path, size);
     } else {
         *map = (cf_map){.bytes = bytes, .n_bytes = size};
     }
@@ -169,6 +175,20 @@ bool cf_file_is_abandoned(const char *suffix)
         return false;
     if (host != host_mark() || pid <= 0) return false;
     return pid == getpid() || (kill((pid_t)pid, 0) != 0 && errno == ESRCH);
+}
+
+void cf_dir_tidy(const char *path)
+{
+    cf_strings names = {0};
+    char file[CF_PATH_MAX];
+    if (cf_dir_list(path, &names) != CF_OK) return;
+    for (size_t i = 0; i < names.n; i++) {
+        const char *suffix = NULL;
+        for (const char *at = names.items[i]; (at = strstr(at, ".tmp-")) != NULL; at++) suffix = at;
+        if (suffix == NULL || !cf_file_is_abandoned(suffix)) continue;
+        if (cf_path_join(file, sizeof file, path, names.items[i]) == CF_OK) unlink(file);
+    }
+    cf_strings_fini(&names);
 }
 
 cf_err cf_file_create(const char *path, cf_file *file)

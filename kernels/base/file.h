@@ -54,6 +54,10 @@ void cf_file_abandon(cf_file *file);
  * gone, or of an earlier process with our own number. */
 bool cf_file_is_abandoned(const char *suffix);
 
+/* Removes such temporaries from a folder, where nothing of this process is being written. A folder
+ * that cannot be read is left as it is. */
+void cf_dir_tidy(const char *path);
+
 /* cf_file_create + write + commit. */
 CF_CHECKED cf_err cf_file_save(const char *path, const void *bytes, size_t n);
 /* Appends one line in a single write (log.jsonl). A line that a killed job left unfinished is ended

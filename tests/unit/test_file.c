@@ -15,6 +15,7 @@
 #include <stdatomic.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include "kernels/base/file.h"
@@ -346,6 +347,48 @@ static void folder_is_listed_in_byte_order(void **state)
     assert_int_equal(list.n, 0);
 }
 
+static void leave_temporary(const char *path)
+{
+    cf_file file;
+    if (cf_file_create(path, &file) == CF_OK) _exit(0);
+    _exit(1);
+}
+
+/* Of a process that is gone; one that still writes, and other hosts', keep theirs. */
+static void tidying_removes_what_a_dead_process_has_left(void **state)
+{
+    (void)state;
+    char writing[CF_PATH_MAX];
+    cf_strings names;
+    const char *foreign = in_folder("table.csv.tmp-00000000-1"), *plain = in_folder("a.tmp-b");
+    pid_t child = fork();
+    if (child == 0) leave_temporary(in_folder("table.csv"));
+    int status = 0;
+    assert_int_equal(waitpid(child, &status, 0), child);
+    assert_true(WIFEXITED(status) && WEXITSTATUS(status) == 0);
+    snprintf(writing, sizeof writing, "%s", in_folder("parent.csv"));
+    assert_int_equal(cf_file_save(foreign, "x", 1), CF_OK);
+    assert_int_equal(cf_file_save(plain, "x", 1), CF_OK);
+    cf_file file;
+    assert_int_equal(cf_file_create(writing, &file), CF_OK);
+    pid_t tidier = fork(); /* to which this process, with its file, is another */
+    if (tidier == 0) {
+        cf_dir_tidy(folder);
+        _exit(0);
+    }
+    assert_int_equal(waitpid(tidier, &status, 0), tidier);
+    assert_int_equal(cf_dir_list(folder, &names), CF_OK);
+    int n = 0;
+    for (size_t i = 0; i < names.n; i++) {
+        n += strstr(names.items[i], ".tmp-") != NULL;
+    }
+    cf_strings_fini(&names);
+    assert_int_equal(n, 3); /* what is being written, another host's, and a name of no temporary */
+    cf_file_abandon(&file);
+    assert_int_equal(unlink(foreign), 0);
+    assert_int_equal(unlink(plain), 0);
+}
+
 static int make_folder(void **state)
 {
     (void)state;
@@ -378,6 +421,7 @@ int main(void)
         cmocka_unit_test(folders_are_made_with_their_parents),
         cmocka_unit_test(paths_are_joined_within_bounds),
         cmocka_unit_test(names_that_leave_their_folder_are_unsafe),
+        cmocka_unit_test(tidying_removes_what_a_dead_process_has_left),
         cmocka_unit_test(folder_is_listed_in_byte_order),
     };
     return cmocka_run_group_tests(tests, make_folder, remove_folder);

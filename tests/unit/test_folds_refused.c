@@ -268,6 +268,50 @@ static void run_folder_splits_as_configured_and_resumes(void **state)
     fake_groups_fini(&x.cells);
 }
 
+static void expect_line(const char *path, const char *line, bool there)
+{
+    char *text = NULL;
+    size_t n = 0;
+    assert_int_equal(cf_file_read(path, 1 << 20, &text, &n), CF_OK);
+    if ((strstr(text, line) != NULL) != there) fail_msg("'%s' in:\n%s", line, text);
+    free(text);
+}
+
+/* A report looks for patients and pictures where the images are now. */
+static void resumed_run_knows_where_its_images_have_moved(void **state)
+{
+    (void)state;
+    fixture x;
+    char dir[CF_PATH_MAX], run_dir[CF_PATH_MAX], fold_dir[CF_PATH_MAX], yaml[CF_PATH_MAX];
+    cf_run_folder run, again;
+    cf_config *config = calloc(1, sizeof *config);
+    assert_non_null(config);
+    fixture_draw(&x);
+    fixture_open(&x, 2, 2);
+    cf_config_defaults(config);
+    assert_int_equal(cf_config_set(config, "data.folds=2"), CF_OK);
+    assert_int_equal(cf_config_set(config, "data.cells=/here/x.cells"), CF_OK);
+    assert_true(scratch_make(dir));
+    assert_int_equal(cf_path_join(run_dir, sizeof run_dir, dir, "run"), CF_OK);
+    assert_int_equal(cf_path_join(yaml, sizeof yaml, run_dir, "run.yaml"), CF_OK);
+    assert_int_equal(cf_path_join(fold_dir, sizeof fold_dir, run_dir, "fold-0"), CF_OK);
+    if (cf_run_folder_open(run_dir, config, &x.cells, &run) != CF_OK) fail_msg("%s", cf_err_text());
+    assert_int_equal(cf_dir_make(fold_dir), CF_OK);
+    expect_line(yaml, "/here/x.cells", true);
+    assert_int_equal(cf_config_set(config, "data.cells=/there/y.cells"), CF_OK);
+    assert_int_equal(cf_config_set(config, "run.groups=2"), CF_OK);
+    assert_int_equal(cf_run_folder_open(run_dir, config, &x.cells, &again), CF_OK);
+    assert_true(again.resumed);
+    expect_line(yaml, "/there/y.cells", true);
+    expect_line(yaml, "/here/", false);
+    expect_line(yaml, "groups: 2", false); /* all else is as it was started with */
+    cf_run_folder_fini(&again);
+    cf_run_folder_fini(&run);
+    free(config);
+    fake_groups_fini(&x.cells);
+    scratch_remove(dir);
+}
+
 static void folds_file_leaves_no_choice_of_split(void **state)
 {
     (void)state;
@@ -297,6 +341,7 @@ int main(void)
         cmocka_unit_test(groups_split_is_the_same_for_ever),
         cmocka_unit_test(hold_out_is_written_and_read_back),
         cmocka_unit_test(run_folder_splits_as_configured_and_resumes),
+        cmocka_unit_test(resumed_run_knows_where_its_images_have_moved),
         cmocka_unit_test(folds_file_leaves_no_choice_of_split),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
