@@ -67,7 +67,8 @@ static void name_sheet(long long number, char *name)
     snprintf(name, SHEET_NAME, "sheet-%04lld.png", number);
 }
 
-/* Whether the folder's list is of an earlier count, by how it begins. */
+/* Whether the folder's list is of an earlier count, by how it begins. What cannot be read is not.
+ */
 static cf_err has_earlier(const char *dir, bool *earlier)
 {
     char path[CF_PATH_MAX];
@@ -75,7 +76,7 @@ static cf_err has_earlier(const char *dir, bool *earlier)
     *earlier = false;
     CF_TRY(cf_path_join(path, sizeof path, dir, LIST));
     if (!cf_path_exists(path)) return CF_OK;
-    CF_TRY(cf_map_open(path, &map));
+    if (cf_map_open(path, &map) != CF_OK) return CF_OK;
     for (int by = CF_BY_PATIENT; by <= CF_BY_SITE; by++) {
         char start[64];
         size_t n = (size_t)snprintf(start, sizeof start, "%s" LIST_COLUMNS, names[by]);

@@ -108,7 +108,12 @@ cf_err cf_predict_unlike_open(const cf_predict_unlike_wishes *w, const cf_saved 
     memset(x, 0, sizeof *x);
     *known = false;
     CF_TRY(cf_path_join(path, sizeof path, run->dir, CF_UNLIKE_FILE));
-    if (!read_kept(run, path, u)) CF_TRY(make_of_all(w, run, path, x));
+    if (!read_kept(run, path, u)) {
+        CF_TRY(make_of_all(w, run, path, x));
+    } else if (w->cells != NULL) {
+        if (!cf_path_exists(w->cells)) return cf_fail(CF_E_DATA, "%s: no such file", w->cells);
+        cf_log_info("%s is kept: %s is not needed", path, w->cells);
+    }
     if (u->n_held == 0) return CF_OK;
     x->rate = rate;
     x->n = n;

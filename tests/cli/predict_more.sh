@@ -38,6 +38,7 @@ expect() { # CODE REGEX OPTIONS...: predict must end with CODE, and its standard
 expect 0 "images/s" run cells.cells -o plain.csv
 
 # threads wait briefly, unless the user says how; said by GNU's OpenMP itself, where it is that
+unset OMP_WAIT_POLICY GOMP_SPINCOUNT
 OMP_DISPLAY_ENV=verbose "$program" --help >out 2>err
 if grep -q GOMP_SPINCOUNT err; then
   OMP_DISPLAY_ENV=verbose expect 0 "GOMP_SPINCOUNT = '1000'" run cells.cells -o own.csv

@@ -7,15 +7,15 @@
 
 #include "kernels/base/mem.h"
 
-/* Items taken at once: few enough that all threads end together, many enough that the lock is idle.
- */
+/* Most items taken at once: few enough that all threads end together, many enough that the lock is
+ * idle. Fewer where a thread would not come four times. */
 enum { BLOCK = 8 };
 
 typedef struct job {
     const cf_crew *crew; /* borrowed */
     cf_crew_item item;
     void *context; /* borrowed */
-    int64_t n;
+    int64_t n, at_once;
     pthread_mutex_t lock; /* for what follows */
     int64_t next, done;
     bool stop;
@@ -57,7 +57,7 @@ static bool take(job *j, int64_t done, int64_t *begin, int64_t *end)
     pthread_mutex_lock(&j->lock);
     j->done += done;
     *begin = j->next;
-    *end = j->next + BLOCK < j->n ? j->next + BLOCK : j->n;
+    *end = j->next + j->at_once < j->n ? j->next + j->at_once : j->n;
     bool going = !j->stop && *begin < j->n;
     if (going) j->next = *end;
     pthread_mutex_unlock(&j->lock);
@@ -110,6 +110,7 @@ cf_err cf_crew_each(const cf_crew *crew, int64_t n, cf_crew_item item, void *con
     pthread_t threads[CF_CREW_MAX];
     hand hands[CF_CREW_MAX];
     int wanted = crew->threads < 1 ? 1 : crew->threads < CF_CREW_MAX ? crew->threads : CF_CREW_MAX;
+    j.at_once = n / (4 * wanted) < 1 ? 1 : n / (4 * wanted) < BLOCK ? n / (4 * wanted) : BLOCK;
     pthread_mutex_init(&j.lock, NULL);
     for (int w = 0; w < wanted; w++) hands[w] = (hand){.job = &j, .worker = w};
     int started = start(threads, hands, wanted);

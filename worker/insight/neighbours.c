@@ -97,8 +97,8 @@ typedef struct growing {
 
 static void take(growing *g, const float *products, const float *squares, int64_t j)
 {
-    float distance = fmaf(products[j], -2, squares[j]);
-    if (distance > g->worst || g->from + j == g->row) return;
+    float distance = cf_vec_fma(cf_vec_set(products[j]), cf_vec_set(-2), cf_vec_set(squares[j]))[0];
+    if (!(distance <= g->worst) || g->from + j == g->row) return;
     insert(g->list, g->n, g->kept, (candidate){distance, (int32_t)(g->from + j)});
     if (*g->n == g->kept) g->worst = g->list[g->kept - 1].distance;
 }
@@ -203,6 +203,8 @@ static cf_err search_block(void *context, int worker, int64_t block)
     }
     for (int64_t i = 0; i < n; i++) {
         int64_t row = row_at(s, first + i);
+        if (b->n_kept[i] < s->k)
+            return cf_fail(CF_E_NUMERIC, "row %lld: distances that are not finite", (long long)row);
         bool sure = measure(s, row, b->kept[i], b->n_kept[i]);
         if (s->again != NULL) s->again[row] = !sure;
     }
