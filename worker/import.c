@@ -50,6 +50,7 @@ static cf_err save(const cf_import_job *job, const cf_graph *g, int fold, float 
     CF_TRY(cf_path_join(dir, sizeof dir, job->dir, name));
     CF_TRY(cf_path_join(path, sizeof path, dir, CHECKPOINT));
     CF_TRY(cf_dir_make(dir));
+    cf_dir_tidy(dir); /* of an import that was killed */
     CF_TRY(cf_new(&c, 1, sizeof *c));
     cf_err err = fill_checkpoint(job, g, fold, c);
     if (err == CF_OK) {
@@ -200,6 +201,7 @@ cf_err cf_import(const cf_import_job *job)
     CF_TRY_GOTO(cf_model_build(job->config, job->scheme, 1, &g), out);
     CF_TRY_GOTO(cf_new(&values, (size_t)(g->n_weights + g->n_state), sizeof *values), out);
     CF_TRY_GOTO(import_folds(job, g, values), out);
+    cf_dir_tidy(job->dir);
     CF_TRY_GOTO(save_text(job->dir, SCHEME, job->scheme->text), out);
     CF_TRY_GOTO(write_run_yaml(job), out);
 out:

@@ -16,8 +16,8 @@ typedef struct cf_import_job {
 } cf_import_job;
 
 /* All files are read, with their values, before anything is written, and run.yaml is written last:
- * a folder that has it is complete, and an import that was killed is repeated by the same command.
- * Errors: CF_E_USAGE
+ * a folder that has it is complete, and an import that was killed is repeated by the same command,
+ * which removes its temporaries. Errors: CF_E_USAGE
  * where the folder is a run already or holds something else, CF_E_CHECKPOINT for tensors that are
  * missing or do not fit (weight_file.h), CF_E_DATA, CF_E_DISK. */
 CF_CHECKED cf_err cf_import(const cf_import_job *job);

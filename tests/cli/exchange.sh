@@ -190,6 +190,14 @@ check "nothing made" [ ! -e two ]
 "$program" import "${own[@]}" -o two >/dev/null && rm two/run.yaml two/scheme.yaml && : >two/fold-1/checkpoint-0.ckpt
 expect 2 "two holds fold-1; expected a new or an empty folder" import "${own[0]}" -o two
 expect 0 "two: 2 networks" import "${own[@]}" -o two
+rm two/run.yaml two/scheme.yaml two/fold-?/*
+# a file grows too large, and the program is killed
+{ (ulimit -c 0 -f 20 && exec "$program" import "${own[@]}" -o two); } >/dev/null 2>&1
+left="$(cd two/fold-0 && echo checkpoint-0.ckpt.tmp-*)"
+check "killed in a write" [ -f "two/fold-0/$left" ]
+cp "two/fold-0/$left" "two/scheme.yaml${left#checkpoint-0.ckpt}"
+expect 0 "two: 2 networks" import "${own[@]}" -o two
+check "no temporaries" [ -z "$(find two -name '*.tmp-*')" ]
 check "whole again" cmp torchvision/fold-1/checkpoint-0.ckpt two/fold-1/checkpoint-0.ckpt
 mkdir mine && cp run/scheme.yaml mine
 expect 2 "mine holds scheme.yaml; expected a new" import "${own[0]}" -o mine
