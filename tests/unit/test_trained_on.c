@@ -17,6 +17,7 @@
 #include "coordinator/run_predictions.h"
 #include "coordinator/sweep_report.h"
 #include "coordinator/trained_on.h"
+#include "tests/support/font_leaks.h"
 #include "tests/support/run_folders.h"
 
 enum { IMAGES = 8, FOLDS = 2 };
