@@ -222,6 +222,14 @@ static void a_sweep_says_that_its_patients_are_not_known(void **state)
     assert_contains(json, "\"cells_missing\": true");
     assert_contains(json, "\"interval_resamples\": 1000");
     free(json);
+    /* two reasons to know of no patient are no difference */
+    write_cells(cells, &s, 40, false);
+    write_cells(other, &s, 40, false);
+    make_sweep(&s, cells, other);
+    assert_int_equal(unlink(other), 0);
+    cf_buf_clear(&table);
+    in_folder(path, "sweep", "");
+    if (cf_sweep_report_write(path, NULL, &table) != CF_OK) fail_msg("%s", cf_err_text());
     cf_buf_fini(&table);
     cf_scheme_fini(&s);
 }
