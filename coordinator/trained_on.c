@@ -5,7 +5,6 @@
 #include <string.h>
 
 #include "coordinator/folds.h"
-#include "kernels/base/log.h"
 #include "kernels/base/mem.h"
 #include "proto/config.h"
 
@@ -101,7 +100,6 @@ cf_err cf_trained_on_open(const char *run_dir, cf_cells *cells, cf_cells_found *
         *found = err == CF_OK ? CF_CELLS_OPEN : CF_CELLS_OTHER;
         if (err != CF_OK) cf_cells_close(cells);
     }
-    if (err != CF_OK) cf_log_info("%s is left aside: %s", path, cf_err_text());
     if (*found != CF_CELLS_OPEN) *cells = (cf_cells){0};
     return err == CF_E_UNEXPECTED ? err : CF_OK;
 }

@@ -26,8 +26,9 @@ typedef enum cf_cells_found {
 
 /* The cells file of a run, open only where *found is CF_CELLS_OPEN; nothing is wrong otherwise:
  * predictions stand without it. Of a folder whose run.yaml has no mark (it comes from elsewhere)
- * the file is believed. path: receives the file's name as run.yaml has it, "" for none. Errors:
- * only what is no fault of files (memory), for it must not change a result. */
+ * the file is believed. path: receives the file's name as run.yaml has it, "" for none. Where
+ * *found is CF_CELLS_OTHER cf_err_text() tells why. Errors: only what is no fault of files
+ * (memory), for it must not change a result. */
 CF_CHECKED cf_err cf_trained_on_open(const char *run_dir, cf_cells *cells, cf_cells_found *found,
                                      char path[CF_PATH_MAX]);
 

@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "coordinator/trained_on.h"
+#include "kernels/base/log.h"
 #include "kernels/base/mem.h"
 #include "worker/data/fetch.h"
 
@@ -72,6 +73,8 @@ static cf_err begin(void *context, const char *run_dir, const char **absent)
     cf_cells_found found;
     close_cells(images);
     CF_TRY(cf_trained_on_open(run_dir, &images->cells, &found, path));
+    if (found == CF_CELLS_OTHER && images->absent[0] == '\0') /* once: each figure begins anew */
+        cf_log_info("%s is left aside: %s", path, cf_err_text());
     say_absent(images, found, path);
     *absent = images->absent[0] ? images->absent : NULL;
     return *absent ? CF_OK : make_index(images);

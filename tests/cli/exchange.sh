@@ -226,6 +226,7 @@ for k in 0 1 2; do check "same bits on two ranks" cmp start/fold-$k/checkpoint-2
 cp -r start folds
 rm folds/folds.csv
 expect 0 "cells.cells is left aside: not what folds was trained on: folds/folds.csv: No such file" report folds
+check "told once" [ "$(grep -c "left aside" out)" = 1 ]
 expect 0 "" embed start --neighbors 5
 expect 0 "unlike" predict start phantoms --unlike 0.01 -o start.csv
 check "a flag for each image" [ "$(head -1 start.csv | grep -c unlike)" = 1 ]
