@@ -1,8 +1,9 @@
 #!/bin/bash
 # Thread sanitizer, by hand: cmake --build BUILD --target threads, or   threads.sh SOURCE BUILD
 # Builds the preset "tsan" into BUILD; the unit tests of what has threads (the store, whose test takes minutes here,
-# works in the jobs), then two whole jobs (coordinator as a thread with two loader threads; two workers). One OpenMP thread a rank: GCC's OpenMP is not instrumented, so
-# its barriers would be taken for races. MPI and its helpers are not instrumented either and are left out.
+# works in the jobs), then two whole jobs (coordinator as a thread with two loader threads; two workers) and a sweep. One
+# OpenMP thread a rank: GCC's OpenMP is not instrumented, so its barriers would be taken for races. MPI and its helpers
+# are not instrumented either and are left out.
 set -euo pipefail
 export LC_ALL=C OMPI_ALLOW_RUN_AS_ROOT=1 OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1 OMP_NUM_THREADS=1
 source_dir="$1" build="$2"
@@ -39,4 +40,7 @@ job=("$program" train "$source_dir/tests/mpi/tiny.yaml" --set "data.cells=$work/
 check "job, coordinator as a thread" "${job[@]}" --run "$work/one" --workers 1 --set run.coordinator=thread \
   --set run.loader_threads=2
 check "job, two workers" "${job[@]}" --run "$work/two" --workers 2
+{ cat "$source_dir/tests/mpi/tiny.yaml"; printf 'sweep:\n  train.learning_rate: [1e-3, 2e-3, 3e-3]\n'; } >"$work/sweep.yaml"
+check "sweep of three points in two lanes" "$program" train "$work/sweep.yaml" --set "data.cells=$work/cells.cells" \
+  --set run.device=cpu --run "$work/sweep" --workers 2
 exit "$bad"
