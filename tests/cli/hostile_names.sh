@@ -63,7 +63,7 @@ for site in ../../evil .. . a/b /tmp/evil; do
   attempt 2 "not a plain name" pack phantoms --site "$site" --scheme bm7 -o x.cells
 done
 attempt 2 "not a plain name" pack ..=phantoms --scheme bm7 -o x.cells
-attempt 3 "no such folder" pack ../../evil=phantoms --scheme bm7 -o x.cells
+attempt 3 "no such file or folder" pack ../../evil=phantoms --scheme bm7 -o x.cells
 
 # what a manifest may name: any regular file that can be read, and nothing else
 printf 'path,label\n../evil.png,BLA\n%s,EOS\n' "$outside/canary.png" >m.csv

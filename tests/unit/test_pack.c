@@ -337,7 +337,7 @@ static void folders_without_classes_or_images_are_refused(void **state)
     assert_refused(&f, "no images");
     cf_pack_result_fini(&f.result);
     f.sources[0].path = "/nonexistent/folder";
-    assert_refused(&f, "no such folder");
+    assert_refused(&f, "no such file or folder");
     cf_pack_result_fini(&f.result);
     fixture_fini(&f);
 }

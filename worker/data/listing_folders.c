@@ -144,7 +144,7 @@ static cf_err add_dir(cf_class_dirs *dirs, const char *name, int source)
 cf_err cf_folders_find(cf_listing *list, int source, cf_class_dirs *dirs)
 {
     const char *root = list->sources[source].path;
-    if (!cf_path_exists(root)) return cf_fail(CF_E_DATA, "%s: no such folder", root);
+    if (!cf_path_exists(root)) return cf_fail(CF_E_DATA, "%s: no such file or folder", root);
     if (!cf_path_is_dir(root))
         return cf_fail(CF_E_DATA, "%s: not a folder of class folders, nor a manifest (*.csv)",
                        root);
